@@ -1,0 +1,81 @@
+// swift-tools-version: 6.2
+// Sluice: a virtual appliance for AWS Gateway Load Balancer.
+//
+// Arrows go one way: CSluice <- Wire <- PacketIO <- Dataplane <- Control <- executables.
+// The hot modules (Wire, PacketIO, Dataplane) have no third-party dependency and never
+// import Control; Tests/ArchitectureTests guards that.
+import PackageDescription
+
+let hot: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+let package = Package(
+    name: "sluice",
+    products: [
+        .library(name: "SluiceCore", targets: ["SluiceCore"]),
+        .library(name: "Sluice", targets: ["Sluice"]),
+        .library(name: "SluiceTesting", targets: ["SluiceTesting"]),
+        .executable(name: "sluice", targets: ["SluiceCommand"]),
+        .executable(name: "sluice-gwlb", targets: ["GatewayCommand"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // System headers and the calls Swift cannot import; CNuma only carries the link flag.
+        .systemLibrary(name: "CNuma", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]),
+        .target(name: "CSluice", dependencies: ["CNuma"]),
+
+        // The hot path.
+        .target(name: "Wire", dependencies: ["CSluice"], swiftSettings: hot),
+        .target(name: "PacketIO", dependencies: ["CSluice", "Wire"], swiftSettings: hot),
+        .target(
+            name: "Dataplane", dependencies: ["CSluice", "Wire", "PacketIO"], swiftSettings: hot),
+
+        // The control side and the library faces.
+        .target(
+            name: "Control",
+            dependencies: [
+                "CSluice", "Wire", "PacketIO", "Dataplane",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
+        .target(name: "SluiceCore", dependencies: ["Wire", "PacketIO", "Dataplane"]),
+        .target(name: "Sluice", dependencies: ["SluiceCore", "Control"]),
+        .target(
+            name: "SluiceTesting", dependencies: ["CSluice", "SluiceCore"], swiftSettings: hot),
+
+        // The emulator, and what it will share with the traffic generator.
+        .target(name: "Gateway", dependencies: ["CSluice", "Wire", "PacketIO"]),
+
+        .executableTarget(
+            name: "SluiceCommand",
+            dependencies: [
+                "Sluice",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .executableTarget(
+            name: "GatewayCommand",
+            dependencies: [
+                "Gateway", "CSluice", "Wire", "PacketIO", "Yams",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+
+        .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
+        .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),
+        .testTarget(
+            name: "DataplaneTests", dependencies: ["Dataplane", "SluiceTesting", "Gateway"]),
+        .testTarget(name: "ControlTests", dependencies: ["Control", "SluiceTesting"]),
+        .testTarget(name: "GatewayTests", dependencies: ["Gateway", "SluiceTesting"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

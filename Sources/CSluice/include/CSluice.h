@@ -1,0 +1,173 @@
+// CSluice: the system headers that Swift cannot import by itself, and thin wrappers.
+//
+// This header defines no feature macro: with _GNU_SOURCE its fd_set would differ from the one in
+// Swift's own Glibc module, and the two refuse each other. What needs _GNU_SOURCE is in CSluice.c.
+//
+// Functions that a worker calls per burst are marked SLUICE_HOT: the mark tells the Swift
+// compiler's @_noLocks check that they neither lock nor allocate in user space. Each carries the
+// reason. That list is the audit surface of the hot path.
+#ifndef CSLUICE_H
+#define CSLUICE_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLUICE_HOT __attribute__((swift_attr("@_noLocks")))
+
+// ---- Time ---------------------------------------------------------------------------------
+
+// Monotonic nanoseconds. HOT: one vDSO read per burst.
+SLUICE_HOT uint64_t sluice_monotonic_ns(void);
+
+// ---- Bursts -------------------------------------------------------------------------------
+
+// struct mmsghdr, which only _GNU_SOURCE declares.
+struct sluice_message {
+    struct msghdr header;
+    unsigned int length;
+};
+
+// HOT: one system call for a whole burst; never blocks. Returns the count or -errno.
+SLUICE_HOT int sluice_recvmmsg(int fd, struct sluice_message *messages, unsigned count);
+
+// HOT: one system call for a whole burst; never blocks. Returns the count or -errno.
+SLUICE_HOT int sluice_sendmmsg(int fd, struct sluice_message *messages, unsigned count);
+
+// HOT: called only when there is nothing to do. Waits for either descriptor; returns poll's
+// result or -errno. An event on `wake` is consumed.
+SLUICE_HOT int sluice_wait(int fd, int wake, int milliseconds);
+
+// What the kernel says beside a datagram. Zero / -1 when it said nothing.
+struct sluice_ancillary {
+    uint32_t destination;    // IP_PKTINFO ipi_addr, network byte order
+    uint32_t local;          // IP_PKTINFO ipi_spec_dst, network byte order
+    uint32_t interface;      // IP_PKTINFO ipi_ifindex
+    uint32_t overflow;       // SO_RXQ_OVFL, the socket's drops so far
+    uint8_t has_overflow;
+    uint8_t ttl;
+    uint8_t tos;
+};
+
+// HOT: walks the control messages of one datagram, bounded by msg_controllen.
+SLUICE_HOT static inline struct sluice_ancillary sluice_read_ancillary(struct msghdr *message) {
+    struct sluice_ancillary a = {0, 0, 0, 0, 0, 64, 0};
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level == IPPROTO_IP) {
+            if (c->cmsg_type == IP_PKTINFO) {
+                struct in_pktinfo info;
+                memcpy(&info, CMSG_DATA(c), sizeof info);
+                a.destination = info.ipi_addr.s_addr;
+                a.local = info.ipi_spec_dst.s_addr;
+                a.interface = (uint32_t)info.ipi_ifindex;
+            } else if (c->cmsg_type == IP_TTL) {
+                int ttl;
+                memcpy(&ttl, CMSG_DATA(c), sizeof ttl);
+                a.ttl = (uint8_t)ttl;
+            } else if (c->cmsg_type == IP_TOS) {
+                a.tos = *(const uint8_t *)CMSG_DATA(c);
+            }
+        } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+            memcpy(&a.overflow, CMSG_DATA(c), sizeof a.overflow);
+            a.has_overflow = 1;
+        }
+    }
+    return a;
+}
+
+// ---- Search -------------------------------------------------------------------------------
+
+// First occurrence of needle in hay, or -1. HOT: pure computation within [hay, hay + length).
+SLUICE_HOT long sluice_find(const uint8_t *hay, long length, const uint8_t *needle, long count);
+
+// HOT: plain memory moves, named so that the compiler's lock check knows them.
+SLUICE_HOT static inline void sluice_copy(void *to, const void *from, size_t count) {
+    memcpy(to, from, count);
+}
+SLUICE_HOT static inline void sluice_move(void *to, const void *from, size_t count) {
+    memmove(to, from, count);
+}
+// HOT: asks for a cache line ahead of use.
+SLUICE_HOT static inline void sluice_prefetch(const void *address) {
+    __builtin_prefetch(address, 1, 3);
+}
+
+// ---- Threads and memory -------------------------------------------------------------------
+
+int sluice_pin(int cpu);
+
+// Fills cpus with the CPUs this process may run on; returns how many.
+int sluice_allowed_cpus(int *cpus, int capacity);
+
+void sluice_name_thread(const char *name);
+
+// The NUMA node of a CPU, or -1 where the host has no NUMA.
+int sluice_node_of_cpu(int cpu);
+
+// Zeroed, page-aligned memory on the node (any node when node < 0), touched so that it is there
+// before the first packet. NULL when there is none.
+void *sluice_node_alloc(size_t size, int node);
+// numa_free is munmap too, so one call serves both kinds.
+void sluice_node_free(void *memory, size_t size);
+
+// Drops every capability of the calling thread. Returns 0 or errno.
+int sluice_drop_capabilities(void);
+
+// ---- Sockets ------------------------------------------------------------------------------
+
+// Binds to an IPv4 address and port, both in host order.
+int sluice_bind_ipv4(int fd, uint32_t address, uint16_t port);
+
+// Abstract UNIX name ("\0name"): vanishes with its owner, also after kill -9.
+int sluice_bind_abstract(int fd, const char *name);
+int sluice_connect_abstract(int fd, const char *name);
+int sluice_peer_pid(int fd);
+
+// Accepts a waiting client without blocking: its descriptor, or -errno.
+int sluice_accept_nonblocking(int fd);
+
+// The MTU of an interface, or -errno.
+int sluice_interface_mtu(const char *name);
+
+// Interface flags (IFF_UP …), or -errno.
+int sluice_interface_flags(const char *name);
+
+// A TUN device without packet information, non-blocking: its descriptor, or -errno.
+int sluice_open_tun(const char *name);
+
+// Signals as a descriptor; the signals are blocked in the calling thread (and so in threads
+// that it starts afterwards); SIGPIPE is ignored. Returns the descriptor or -errno.
+int sluice_signal_descriptor(const int *signals, int count);
+// The next signal waiting on the descriptor, or 0.
+int sluice_next_signal(int fd);
+
+static inline int sluice_errno(void) { return errno; }
+
+#endif

@@ -1,0 +1,101 @@
+/// IPv4 header, RFC 791 §3.1.
+///
+///      0                   1                   2                   3
+///      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+///     |Version|  IHL  |Type of Service|          Total Length         |
+///     |         Identification        |Flags|      Fragment Offset    |
+///     |  Time to Live |    Protocol   |         Header Checksum       |
+///     |                       Source Address                          |
+///     |                    Destination Address                        |
+///     |                    Options …                                  |
+public struct IPv4Header: Equatable, Sendable, BitwiseCopyable {
+    public static let minimumLength = 20
+    public static let maximumLength = 60
+
+    public var version: UInt8 = 4
+    /// Header length in bytes (IHL × 4).
+    public var headerLength = 20
+    /// DSCP and ECN (RFC 2474, RFC 3168).
+    public var typeOfService: UInt8 = 0
+    /// Header and payload, bytes.
+    public var totalLength: UInt16 = 20
+    public var identification: UInt16 = 0
+    /// The three flags and the 13-bit fragment offset, as on the wire.
+    public var flagsAndOffset: UInt16 = 0
+    public var timeToLive: UInt8 = 64
+    public var protocolNumber: UInt8 = 0
+    public var checksum: UInt16 = 0
+    /// Host byte order.
+    public var source: UInt32 = 0
+    /// Host byte order.
+    public var destination: UInt32 = 0
+
+    public init() {}
+
+    /// Reads the fixed part at `offset`; nil when 20 bytes are not there. Checks nothing else.
+    @inlinable @inline(__always)
+    public init?(_ view: PacketView, at offset: Int) {
+        guard offset >= 0, view.count &- offset >= IPv4Header.minimumLength else { return nil }
+        let first = view.u8(offset)
+        version = first &>> 4
+        headerLength = Int(first & 0x0F) &* 4
+        typeOfService = view.u8(offset &+ 1)
+        totalLength = view.u16(offset &+ 2)
+        identification = view.u16(offset &+ 4)
+        flagsAndOffset = view.u16(offset &+ 6)
+        timeToLive = view.u8(offset &+ 8)
+        protocolNumber = view.u8(offset &+ 9)
+        checksum = view.u16(offset &+ 10)
+        source = view.u32(offset &+ 12)
+        destination = view.u32(offset &+ 16)
+    }
+
+    /// RFC 791 §3.1: version 4, 20 ≤ header ≤ total length, and RFC 1122 §3.2.1: no more than
+    /// the bytes that are there.
+    @inlinable @inline(__always)
+    public func isWellFormed(available: Int) -> Bool {
+        version == 4 && headerLength >= IPv4Header.minimumLength
+            && Int(totalLength) >= headerLength && Int(totalLength) <= available
+    }
+
+    /// RFC 791 §3.1, flag bit 1.
+    @inlinable public var dontFragment: Bool { flagsAndOffset & 0x4000 != 0 }
+    /// RFC 791 §3.1, flag bit 2.
+    @inlinable public var moreFragments: Bool { flagsAndOffset & 0x2000 != 0 }
+    /// In bytes (RFC 791 counts units of 8).
+    @inlinable public var fragmentOffset: Int { Int(flagsAndOffset & 0x1FFF) &* 8 }
+    /// Any fragment, the first included.
+    @inlinable public var isFragment: Bool { flagsAndOffset & 0x3FFF != 0 }
+
+    /// Writes the fixed part at `offset` as it stands, checksum field included.
+    /// - Precondition: 20 bytes are there.
+    public func write(to view: PacketView, at offset: Int = 0) {
+        precondition(offset >= 0 && view.count - offset >= IPv4Header.minimumLength)
+        view.set8(offset, version << 4 | UInt8(truncatingIfNeeded: headerLength / 4))
+        view.set8(offset + 1, typeOfService)
+        view.set16(offset + 2, totalLength)
+        view.set16(offset + 4, identification)
+        view.set16(offset + 6, flagsAndOffset)
+        view.set8(offset + 8, timeToLive)
+        view.set8(offset + 9, protocolNumber)
+        view.set16(offset + 10, checksum)
+        view.set32(offset + 12, source)
+        view.set32(offset + 16, destination)
+    }
+
+    /// Computes and stores the header checksum (RFC 791 §3.1) of a header of `length` bytes.
+    public static func writeChecksum(_ view: PacketView, at offset: Int, length: Int) {
+        view.set16(offset + 10, 0)
+        var sum = InternetChecksum()
+        sum.add(view, at: offset, count: length)
+        view.set16(offset + 10, sum.checksum)
+    }
+
+    /// True when the header checksum of `length` bytes at `offset` is right.
+    @inlinable
+    public static func verifyChecksum(_ view: PacketView, at offset: Int, length: Int) -> Bool {
+        var sum = InternetChecksum()
+        sum.add(view, at: offset, count: length)
+        return sum.verifies
+    }
+}
