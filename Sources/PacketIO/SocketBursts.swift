@@ -1,0 +1,243 @@
+import CSluice
+import Wire
+
+/// How one worker's sockets are opened.
+public struct SocketOptions: Sendable {
+    /// Our address, host order; 0 = every local one.
+    public var address: UInt32 = 0
+    /// Only packets that arrive on these interfaces; empty = all.
+    public var interfaces: [String] = []
+    public var worker = 0
+    public var workers = 1
+    /// Packets per system call.
+    public var burst = 64
+    /// Bytes of one slot.
+    public var slotSize = 9216
+    /// Bytes that may wait in the kernel's socket buffer.
+    public var receiveBuffer = 4096 * 9216
+    /// NUMA node of the worker, -1 = any.
+    public var node: Int32 = -1
+    /// Send a zero outer UDP checksum instead of computing one (`udp` backend).
+    public var zeroOuterChecksum = false
+    public var waker: Waker
+
+    public init(waker: Waker) { self.waker = waker }
+}
+
+/// One recvmmsg per burst into the slots of a buffer ring, with what the kernel says beside.
+@safe public struct BurstReceiver: ~Copyable {
+    /// Where packet bytes start in a slot: room in front for an outer header.
+    public static var headroom: Int { 64 }
+    private static var controlSize: Int { 128 }
+
+    public let socket: FileDescriptor
+    public let ring: BufferRing
+    private let messages: FixedTable<sluice_message>
+    private let vectors: FixedTable<iovec>
+    private let names: FixedTable<sockaddr_in>
+    private let controls: BufferRing
+    private let wake: Int32
+    /// Indices of the interfaces that count, when there are several.
+    private let interfaces: FixedTable<UInt32>
+    /// The socket's own drop counter: 32 bits that wrap.
+    private var lastOverflow: UInt32 = 0
+    /// Datagrams that found no room in the socket's buffer.
+    public private(set) var kernelDrops: UInt64 = 0
+
+    /// - Throws: ENOMEM.
+    public init(socket: consuming FileDescriptor, _ options: SocketOptions) throws(IOFailure) {
+        let burst = options.burst
+        let ring = try BufferRing(slots: burst, slotSize: options.slotSize, node: options.node)
+        let controls = try BufferRing(
+            slots: 1, slotSize: burst * BurstReceiver.controlSize, node: options.node)
+        self.socket = socket
+        self.ring = ring
+        self.controls = controls
+        // One interface is the kernel's to check (SO_BINDTODEVICE).
+        let names = options.interfaces.count > 1 ? options.interfaces : []
+        interfaces = FixedTable(count: names.count, repeating: 0)
+        for (i, name) in names.enumerated() {
+            unsafe interfaces.pointer(i).pointee = if_nametoindex(name)
+        }
+        unsafe messages = FixedTable(count: burst, repeating: sluice_message())
+        unsafe vectors = FixedTable(count: burst, repeating: iovec())
+        self.names = FixedTable(count: burst, repeating: sockaddr_in())
+        wake = options.waker.descriptor
+        for i in 0..<burst { prepare(i) }
+    }
+
+    private func prepare(_ i: Int) {
+        let vector = unsafe vectors.pointer(i)
+        unsafe vector.pointee.iov_base = ring.slot(i) + BurstReceiver.headroom
+        unsafe vector.pointee.iov_len = ring.slotSize - BurstReceiver.headroom
+        let header = unsafe messages.pointer(i)
+        unsafe header.pointee.header.msg_iov = vector
+        unsafe header.pointee.header.msg_iovlen = 1
+        unsafe header.pointee.header.msg_name = UnsafeMutableRawPointer(names.pointer(i))
+        unsafe header.pointee.header.msg_control =
+            controls.slot(0) + i * BurstReceiver.controlSize
+        resetLengths(i)
+    }
+
+    /// The kernel overwrites both lengths; the next burst needs them whole.
+    private func resetLengths(_ i: Int) {
+        let header = unsafe messages.pointer(i)
+        unsafe header.pointee.header.msg_namelen = socklen_t(MemoryLayout<sockaddr_in>.size)
+        unsafe header.pointee.header.msg_controllen = BurstReceiver.controlSize
+    }
+
+    /// One datagram of the burst.
+    public struct Datagram {
+        /// The slot it lies in, from `headroom` on.
+        public var index: Int
+        /// Bytes.
+        public var length: Int
+        public var isTruncated: Bool
+        /// Peer, host order.
+        public var source: UInt32
+        public var sourcePort: UInt16
+        /// Host order.
+        public var destination: UInt32
+        public var timeToLive: UInt8
+        public var typeOfService: UInt8
+    }
+
+    /// Receives and hands each datagram that is addressed to us to `body`. Returns what
+    /// recvmmsg returned.
+    public mutating func receive(_ body: (Datagram) -> Void) -> Int {
+        let n = Int(unsafe sluice_recvmmsg(socket.raw, messages.pointer(), UInt32(messages.count)))
+        var i = 0
+        while i < n {
+            let message = unsafe messages.pointer(i)
+            let beside = unsafe sluice_read_ancillary(&message.pointee.header)
+            if beside.has_overflow != 0 { noteOverflow(beside.overflow) }
+            // For a unicast packet to us both addresses are equal; broadcast and multicast
+            // packets name the interface's address as local. This follows address changes.
+            if beside.destination == beside.local, accepts(interface: beside.interface) {
+                let name = unsafe names.pointer(i).pointee
+                body(
+                    Datagram(
+                        index: i, length: unsafe Int(message.pointee.length),
+                        isTruncated: unsafe message.pointee.header.msg_flags
+                            & Int32(MSG_TRUNC) != 0,
+                        source: UInt32(bigEndian: name.sin_addr.s_addr),
+                        sourcePort: UInt16(bigEndian: name.sin_port),
+                        destination: UInt32(bigEndian: beside.destination),
+                        timeToLive: beside.ttl, typeOfService: beside.tos))
+            }
+            resetLengths(i)
+            i &+= 1
+        }
+        return 0
+    }
+
+    private func accepts(interface: UInt32) -> Bool {
+        if interfaces.count == 0 { return true }
+        for i in 0..<interfaces.count where unsafe interfaces.pointer(i).pointee == interface {
+            return true
+        }
+        return false
+    }
+
+    private mutating func noteOverflow(_ overflow: UInt32) {
+        kernelDrops &+= UInt64(overflow &- lastOverflow)
+        lastOverflow = overflow
+    }
+
+    func wait(milliseconds: Int32) {
+        _ = sluice_wait(socket.raw, wake, milliseconds)
+    }
+}
+
+/// One sendmmsg per burst of whole outer IPv4 packets on an IP_HDRINCL socket.
+@safe public struct BurstSender: ~Copyable {
+    /// Times per burst that a full queue makes us try again before giving packets up.
+    private static var retryLimit: Int { 16 }
+
+    private let socket: FileDescriptor
+    private let messages: FixedTable<sluice_message>
+    private let vectors: FixedTable<iovec>
+    private let names: FixedTable<sockaddr_in>
+    private var count = 0
+
+    public init(_ options: SocketOptions) throws(IOFailure) {
+        // IPPROTO_RAW: IP_HDRINCL is on and the socket receives nothing (raw(7)).
+        let socket = try FileDescriptor.socket(
+            AF_INET, Int32(SOCK_RAW.rawValue), Int32(IPPROTO_RAW), "a raw socket for sending")
+        socket.setSendBuffer(Int32(clamping: options.receiveBuffer))
+        // The device's MTU counts, not a path MTU that some ICMP claimed: with DF clear the
+        // kernel would fragment, and we never emit a fragment. Too long is EMSGSIZE.
+        try socket.set(Int32(IPPROTO_IP), IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER")
+        let burst = options.burst
+        self.socket = socket
+        unsafe messages = FixedTable(count: burst, repeating: sluice_message())
+        unsafe vectors = FixedTable(count: burst, repeating: iovec())
+        names = FixedTable(count: burst, repeating: sockaddr_in())
+        for i in 0..<burst {
+            unsafe names.pointer(i).pointee.sin_family = sa_family_t(AF_INET)
+            let header = unsafe messages.pointer(i)
+            unsafe header.pointee.header.msg_iov = vectors.pointer(i)
+            unsafe header.pointee.header.msg_iovlen = 1
+            unsafe header.pointee.header.msg_name = UnsafeMutableRawPointer(names.pointer(i))
+            unsafe header.pointee.header.msg_namelen =
+                socklen_t(MemoryLayout<sockaddr_in>.size)
+        }
+    }
+
+    /// Adds a packet to the burst. - Precondition: an outer IPv4 header stands at its base.
+    public mutating func add(_ frame: Frame) {
+        assert(unsafe count < messages.count)
+        unsafe vectors.pointer(count).pointee.iov_base = unsafe frame.base
+        unsafe vectors.pointer(count).pointee.iov_len = Int(frame.length)
+        let destination = unsafe frame.base.loadUnaligned(fromByteOffset: 16, as: UInt32.self)
+        unsafe names.pointer(count).pointee.sin_addr.s_addr = destination
+        count &+= 1
+    }
+
+    /// Sends what was added. A full queue is tried again a few times; a packet that the kernel
+    /// refuses is given up, and those behind it still go.
+    public mutating func flush() -> TransmitReport {
+        var report = TransmitReport()
+        var at = 0
+        while at < count {
+            let n = Int(
+                unsafe sluice_sendmmsg(
+                    socket.raw, messages.pointer(at), UInt32(truncatingIfNeeded: count &- at)))
+            if n > 0 {
+                for i in at..<(at &+ n) { report.bytes &+= unsafe vectors.pointer(i).pointee.iov_len }
+                report.packets &+= n
+                at &+= n
+            } else if BurstSender.isTransient(-n), report.retries < BurstSender.retryLimit {
+                report.retries &+= 1
+            } else {
+                report.refused &+= 1
+                at &+= 1
+            }
+        }
+        count = 0
+        return report
+    }
+
+    private static func isTransient(_ error: Int) -> Bool {
+        error == Int(EAGAIN) || error == Int(ENOBUFS) || error == Int(EINTR)
+    }
+}
+
+/// The UDP socket that silences ICMP: while it is bound, the kernel finds a taker for every
+/// datagram to port 6081 and answers none with port unreachable. Its filter drops everything, so
+/// it never needs reading.
+public struct PortSink: ~Copyable {
+    private let socket: FileDescriptor
+
+    /// - Throws: EADDRINUSE when someone else (a daemon, a kernel geneve device) has the port.
+    public init(address: UInt32) throws(IOFailure) {
+        let socket = try FileDescriptor.socket(
+            AF_INET, Int32(SOCK_DGRAM.rawValue), 0, "a UDP socket")
+        try socket.attach(Steering.dropAll, "the drop-all filter")
+        try socket.bind(address: address, port: GeneveHeader.port, "bind UDP port 6081")
+        self.socket = socket
+    }
+
+    /// The sink outlives everything: it goes when the process ends.
+    public consuming func keepUntilExit() { socket.keepUntilExit() }
+}
