@@ -1,0 +1,60 @@
+import Wire
+
+/// What a worker needs to know of the configuration on the packet path: flat and immutable.
+public struct PathSettings: Sendable, BitwiseCopyable {
+    /// When the outer UDP checksum is verified where the kernel has not.
+    public enum ChecksumPolicy: UInt8, Sendable, BitwiseCopyable {
+        case never, rewrites, always
+    }
+
+    /// Drop packets without all three AWS options.
+    public var requireAWSOptions = true
+    public var verifyOuterChecksum = ChecksumPolicy.rewrites
+    /// Largest inner packet sent after a rewrite, bytes.
+    public var mtu = 8500
+    /// Inner packets that cannot be decoded pass instead of being dropped.
+    public var forwardsUndecodable = false
+    /// Idle times of flows, nanoseconds.
+    public var tcpIdle: UInt64 = 350_000_000_000
+    public var otherIdle: UInt64 = 120_000_000_000
+    /// Idle time after FIN or RST, nanoseconds.
+    public var closedIdle: UInt64 = 10_000_000_000
+    public var allowedSources = AddressSet()
+
+    @inlinable public init() {}
+}
+
+/// A short list of IPv4 prefixes in memory that lives as long as the process. Empty = everyone.
+@safe public struct AddressSet: @unchecked Sendable, BitwiseCopyable {
+    @usableFromInline struct Prefix: BitwiseCopyable {
+        @usableFromInline var network: UInt32
+        @usableFromInline var mask: UInt32
+    }
+
+    @usableFromInline var prefixes: UnsafePointer<Prefix>?
+    @usableFromInline var count = 0
+
+    @inlinable public init() { unsafe prefixes = nil }
+
+    /// - Parameter list: (address in host order, prefix length 0 to 32).
+    public init(_ list: [(address: UInt32, length: Int)]) {
+        let memory = UnsafeMutablePointer<Prefix>.allocate(capacity: max(1, list.count))
+        for (i, item) in list.enumerated() {
+            let mask: UInt32 = item.length == 0 ? 0 : ~0 << UInt32(32 - item.length)
+            unsafe (memory + i).initialize(to: Prefix(network: item.address & mask, mask: mask))
+        }
+        unsafe prefixes = UnsafePointer(memory)
+        count = list.count
+    }
+
+    @inlinable @inline(__always)
+    public func contains(_ address: UInt32) -> Bool {
+        guard let prefixes = unsafe prefixes else { return true }
+        for i in 0..<count {
+            // Sound: `count` prefixes were written at init and are never freed.
+            let prefix = unsafe prefixes[i]
+            if address & prefix.mask == prefix.network { return true }
+        }
+        return false
+    }
+}
