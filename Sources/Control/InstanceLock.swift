@@ -1,0 +1,45 @@
+import CSluice
+import PacketIO
+
+/// One appliance per network namespace: two would answer every packet twice.
+///
+/// An abstract UNIX socket is the lock: it belongs to the namespace and vanishes with its owner,
+/// also after kill -9. It listens, so that the next one can ask who holds it.
+struct InstanceLock: ~Copyable {
+    private static let name = "sluice-appliance"
+    private let socket: FileDescriptor
+
+    init() throws(Failure) {
+        let socket = try InstanceLock.openSocket()
+        guard sluice_bind_abstract(socket.raw, InstanceLock.name) == 0 else {
+            throw Failure(
+                .system,
+                "another appliance, \(InstanceLock.holder()), runs in this network namespace: "
+                    + "stop it first, two would answer every packet twice")
+        }
+        listen(socket.raw, 8)
+        self.socket = socket
+    }
+
+    private static func openSocket() throws(Failure) -> FileDescriptor {
+        do throws(IOFailure) {
+            return try FileDescriptor.socket(
+                AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, "a UNIX socket")
+        } catch {
+            throw Failure(error)
+        }
+    }
+
+    consuming func keepUntilExit() { socket.keepUntilExit() }
+
+    /// "sluice (pid 42)".
+    private static func holder() -> String {
+        let fd = CSluice.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(fd) }
+        guard fd >= 0, sluice_connect_abstract(fd, name) == 0 else { return "which is stopping" }
+        let pid = sluice_peer_pid(fd)
+        guard pid > 0 else { return "of another container" }
+        let command = ProcFile.read("/proc/\(pid)/comm").split(separator: "\n").first ?? "process"
+        return "\(command) (pid \(pid))"
+    }
+}

@@ -1,0 +1,94 @@
+import Dataplane
+import Foundation
+
+/// The bodies of `/status` and `/health`.
+enum StatusJSON {
+    static func health(_ health: Health) -> String {
+        encode(HealthBody(status: health.status, reason: health.reason))
+    }
+
+    static func status(_ readings: Readings) -> String { encode(Status(readings)) }
+
+    private struct HealthBody: Encodable {
+        var status: String
+        var reason: String
+    }
+
+    private struct Status: Encodable {
+        var version: String
+        var io: String
+        var uptimeSeconds: Double
+        var draining: Bool
+        var health: HealthBody
+        var totals: Counts
+        var rules: [String: UInt64]
+        var endpoints: [String: [String: UInt64]]
+        var workers: [WorkerStatus]
+
+        init(_ r: Readings) {
+            version = r.version
+            io = r.backend
+            uptimeSeconds = r.uptime
+            draining = r.health == .draining
+            health = HealthBody(status: r.health.status, reason: r.health.reason)
+            totals = Counts(r.workers)
+            rules = Dictionary(r.rules.map { ($0.name, $0.hits) }) { $0 + $1 }
+            endpoints = Dictionary(
+                r.endpoints.map { ($0.name, ["forward": $0.forwarded, "drop": $0.dropped]) }
+            ) { first, _ in first }
+            workers = r.workers.enumerated().map { WorkerStatus(index: $0, $1) }
+        }
+    }
+
+    private struct WorkerStatus: Encodable {
+        var worker: Int
+        var cpu: Int
+        var counts: Counts
+        var heartbeatAgeSeconds: Double
+        var busyRatio: Double
+
+        init(index: Int, _ reading: Readings.WorkerReading) {
+            worker = index
+            cpu = reading.cpu
+            counts = Counts([reading])
+            heartbeatAgeSeconds = reading.heartbeatAge
+            busyRatio = reading.busyRatio
+        }
+    }
+
+    /// `received == forwarded + dropped` at any quiet moment.
+    private struct Counts: Encodable {
+        var received, forwarded, dropped, rewritten, bytesReceived, bytesForwarded: UInt64
+        var kernelDrops, sendRetries, flowsLive, flowsCreated, flowsExpired, flowsEvicted: UInt64
+        var droppedByReason: [String: UInt64] = [:]
+
+        init(_ workers: [Readings.WorkerReading]) {
+            func sum(_ id: CounterID) -> UInt64 { workers.reduce(0) { $0 + $1[id] } }
+            received = sum(.packetsReceived)
+            forwarded = sum(.packetsForwarded)
+            dropped = workers.reduce(0) { $0 + $1.dropped }
+            rewritten = sum(.packetsRewritten)
+            bytesReceived = sum(.bytesReceived)
+            bytesForwarded = sum(.bytesForwarded)
+            kernelDrops = sum(.kernelDrops)
+            sendRetries = sum(.sendRetries)
+            flowsLive = sum(.flowsLive)
+            flowsCreated = sum(.flowsCreated)
+            flowsExpired = sum(.flowsExpired)
+            flowsEvicted = sum(.flowsEvicted)
+            for reason in DropReason.allCases {
+                let count = workers.reduce(0) { $0 + ($1.drops[reason] ?? 0) }
+                if count > 0 { droppedByReason[reason.label] = count }
+            }
+        }
+    }
+
+    private static func encode(_ value: some Encodable) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        // Numbers and strings of our own making: this cannot fail.
+        let data = try! encoder.encode(value)
+        return String(decoding: data, as: UTF8.self) + "\n"
+    }
+}

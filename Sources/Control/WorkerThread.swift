@@ -1,0 +1,118 @@
+import CSluice
+import Dataplane
+import Dispatch
+import PacketIO
+import Synchronization
+
+/// The thread of one worker, as the control side sees it.
+///
+/// The thread opens its own sockets and memory, so that they lie on its CPU's node, and then
+/// keeps step with the others: opened, then unprivileged, then released. It never returns memory
+/// or sockets: they go with the process, so that port 6081 has a taker as long as it lives.
+final class WorkerThread: Sendable {
+    let index: Int
+    let cpu: Int
+    let counters: CounterBlock
+    let waker: Waker
+    let facts = Mutex(Facts())
+
+    private let isStopping = Atomic(false)
+    private let opened = DispatchSemaphore(value: 0)
+    private let mayDrop = DispatchSemaphore(value: 0)
+    private let dropped = DispatchSemaphore(value: 0)
+    private let mayRun = DispatchSemaphore(value: 0)
+    private let stopped = DispatchSemaphore(value: 0)
+    private let failure = Mutex<Failure?>(nil)
+
+    /// What start-up found out, for the log.
+    struct Facts {
+        var ringBytes = 0
+        var tableBytes = 0
+    }
+
+    init(index: Int, cpu: Int, rules: Int) throws(Failure) {
+        self.index = index
+        self.cpu = cpu
+        do throws(IOFailure) {
+            counters = try CounterBlock(rules: rules, node: sluice_node_of_cpu(Int32(cpu)))
+            waker = try Waker()
+        } catch {
+            throw Failure(error)
+        }
+    }
+
+    var node: Int32 { sluice_node_of_cpu(Int32(cpu)) }
+    var shouldStop: Bool { isStopping.load(ordering: .relaxed) }
+
+    // ---- The control side.
+
+    /// Starts the thread and waits until it has opened its sockets.
+    func start(_ body: @escaping @Sendable (WorkerThread) throws -> Void) throws(Failure) {
+        let run = Unmanaged.passRetained(ThreadBody { self.main(body) })
+        var thread = pthread_t()
+        let result = pthread_create(
+            &thread, nil,
+            { Unmanaged<ThreadBody>.fromOpaque($0!).takeRetainedValue().run(); return nil },
+            run.toOpaque())
+        guard result == 0 else { throw Failure(IOFailure("start a thread", errno: result)) }
+        opened.wait()
+        if let failure = failure.withLock({ $0 }) { throw failure }
+    }
+
+    func dropPrivileges() {
+        mayDrop.signal()
+        dropped.wait()
+    }
+
+    func release() { mayRun.signal() }
+
+    /// Asks the thread to stop; does not wait for a packet.
+    func stop() {
+        isStopping.store(true, ordering: .relaxed)
+        waker.wake()
+    }
+
+    /// Waits for a stopping thread; false when it does not come.
+    func join(seconds: Int) -> Bool { stopped.wait(timeout: .now() + .seconds(seconds)) == .success }
+
+    // ---- The thread's side.
+
+    private func main(_ body: (WorkerThread) throws -> Void) {
+        sluice_name_thread("sluice-w\(index)")
+        let result = sluice_pin(Int32(cpu))
+        do {
+            guard result == 0 else { throw IOFailure("pin worker to CPU \(cpu)", errno: result) }
+            try body(self)
+        } catch let error as IOFailure {
+            fail(Failure(error))
+        } catch let error as Failure {
+            fail(error)
+        } catch {
+            fail(Failure(.config, "\(error)"))
+        }
+        stopped.signal()
+    }
+
+    private func fail(_ error: Failure) {
+        failure.withLock { $0 = error }
+        opened.signal()
+    }
+
+    /// Called by the thread when its sockets are open: keeps step until packets may flow.
+    func keepStep() throws(Failure) {
+        opened.signal()
+        mayDrop.wait()
+        let result = sluice_drop_capabilities()
+        dropped.signal()
+        guard result == 0 else {
+            throw Failure(IOFailure("drop capabilities", errno: result))
+        }
+        mayRun.wait()
+    }
+}
+
+/// Carries a closure through pthread_create.
+private final class ThreadBody {
+    let run: () -> Void
+    init(_ run: @escaping () -> Void) { self.run = run }
+}
