@@ -37,17 +37,21 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     @usableFromInline let checksumPolicy: PathSettings.ChecksumPolicy
     /// At least as long as the slot: where a payload waits while it is written anew.
     @usableFromInline let scratch: UnsafeMutableRawPointer
+    @usableFromInline var rewritten: Bool
     /// A rewrite happened.
-    public private(set) var isRewritten = false
+    @inlinable public var isRewritten: Bool { rewritten }
 
+    /// Not parsed yet: the worker fills the layout.
+    ///
     /// - Parameter scratch: memory of at least `view.count` bytes that outlives the packet.
     @unsafe @_lifetime(copy view) @inlinable @inline(__always)
     init(
-        _ view: PacketView, layout: PacketLayout, facts: FrameFacts, settings: PathSettings,
+        _ view: PacketView, facts: FrameFacts, settings: PathSettings,
         scratch: UnsafeMutableRawPointer
     ) {
         self.view = view
-        self.layout = layout
+        layout = PacketLayout()
+        rewritten = false
         self.facts = facts
         mtu = settings.mtu
         checksumPolicy = settings.verifyOuterChecksum
@@ -223,7 +227,7 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
         var edit = HeaderEdit(old: oldOuter, new: newOuter)
         repairInner(&edit, removing: oldInner, adding: newInner)
         repairOuter(edit, updatesChecksum: updatesOuter)
-        isRewritten = true
+        rewritten = true
     }
 
     private func repairInner(

@@ -38,7 +38,8 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
 
     @inlinable @inline(__always) public init() {}
 
-    @inlinable public var flowKey: FlowKey {
+    @inlinable @inline(__always)
+    public var flowKey: FlowKey {
         FlowKey(
             endpoint: options.endpoint, version: version, protocolNumber: protocolNumber,
             source: source, destination: destination,
@@ -50,7 +51,7 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
 extension PacketLayout {
     /// Reads a frame from the outside in. Nil on success, else why it cannot be served. After
     /// `innerMalformed` the outer part of the layout is still right.
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parse(
         _ view: PacketView, facts: FrameFacts, settings: PathSettings
     ) -> DropReason? {
@@ -61,7 +62,7 @@ extension PacketLayout {
     }
 
     /// Outer IPv4 (RFC 791 §3.1) and UDP (RFC 768).
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parseOuter(
         _ view: PacketView, facts: FrameFacts, settings: PathSettings
     ) -> DropReason? {
@@ -106,7 +107,7 @@ extension PacketLayout {
     }
 
     /// Geneve and its options (RFC 8926 §3.4, §3.5), and the agreement with what is inside.
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parseGeneve(_ view: PacketView, settings: PathSettings) -> DropReason? {
         guard outerEnd &- geneve >= GeneveHeader.fixedLength,
             let header = GeneveHeader(view, at: geneve)
@@ -125,7 +126,7 @@ extension PacketLayout {
         return checkProtocol(view, header.protocolType)
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     mutating func checkProtocol(_ view: PacketView, _ type: UInt16) -> DropReason? {
         guard type == GeneveHeader.protocolIPv4 || type == GeneveHeader.protocolIPv6 else {
             return .geneveProtocol
@@ -136,7 +137,7 @@ extension PacketLayout {
     }
 
     /// Inner IPv4 (RFC 791 §3.1), any header length.
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parseIPv4(_ view: PacketView) -> DropReason? {
         let available = outerEnd &- inner
         guard available >= IPv4Header.minimumLength, let ip = IPv4Header(view, at: inner),
@@ -178,7 +179,7 @@ extension PacketLayout {
 
     /// Ports and payload. A transport header that is cut off or lies about its length is not an
     /// error: the packet passes as opaque. Later fragments have no header to read.
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parseTransport(_ view: PacketView) {
         payload = innerEnd
         payloadEnd = innerEnd
@@ -191,7 +192,7 @@ extension PacketLayout {
         }
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parseUDP(_ view: PacketView, _ available: Int) {
         guard readPorts(view, available), available >= UDPHeader.length,
             let udp = UDPHeader(view, at: transport)
@@ -207,7 +208,7 @@ extension PacketLayout {
         payload = transport &+ UDPHeader.length
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parseTCP(_ view: PacketView, _ available: Int) {
         guard readPorts(view, available), available >= TCPHeader.minimumLength,
             let tcp = TCPHeader(view, at: transport)

@@ -106,52 +106,48 @@ import Wire
     @unsafe @inlinable
     mutating func handle(_ frame: UnsafeMutablePointer<Frame>, _ now: UInt64) {
         let facts = unsafe frame.pointee.facts
-        // Sound: the backend vouches for `length` bytes at `base` until the next receive().
+        // Sound: the backend vouches for `length` bytes at `base`, and for writing `room` bytes,
+        // until the next receive(); room >= length.
         let view = unsafe PacketView(
             unsafeBase: frame.pointee.base, count: Int(frame.pointee.length))
-        var layout = PacketLayout()
-        if let reason = layout.parse(view, facts: facts, settings: settings) {
-            guard reason == .innerMalformed, settings.forwardsUndecodable else {
-                return drop(reason, layout)
-            }
-            turnAround(view)
-            unsafe frame.pointee.length = Int32(truncatingIfNeeded: Int(view.u16(2)))
-            unsafe frame.pointee.isAnswer = true
-            return countEndpoint(layout, isForwarded: true)
-        }
-        // Sound: the backend vouches for `room` bytes at `base`; room >= length.
         let roomy = unsafe PacketView(
             unsafeBase: frame.pointee.base, count: Int(frame.pointee.room))
-        var packet = unsafe Packet(
-            roomy, layout: layout, facts: facts, settings: settings, scratch: scratch)
-        switch decide(&packet, layout, now) {
+        var packet = unsafe Packet(roomy, facts: facts, settings: settings, scratch: scratch)
+        switch decide(&packet, view, facts, now) {
         case .drop(let reason):
-            drop(reason, layout)
+            counters.addDrop(reason)
+            countEndpoint(packet.layout, isForwarded: false)
         case .forward:
             turnAround(roomy)
             if packet.isRewritten { counters.add(.packetsRewritten) }
             // The outer total length: what the parser checked, or a rewrite has set.
             unsafe frame.pointee.length = Int32(truncatingIfNeeded: Int(roomy.u16(2)))
             unsafe frame.pointee.isAnswer = true
-            countEndpoint(layout, isForwarded: true)
+            countEndpoint(packet.layout, isForwarded: true)
         }
     }
 
-    /// Looks up the flow and asks the processor.
+    /// Parses the packet, looks up its flow and asks the processor.
     @inlinable @inline(__always)
     mutating func decide(
-        _ packet: inout Packet, _ layout: PacketLayout, _ now: UInt64
+        _ packet: inout Packet, _ view: PacketView, _ facts: FrameFacts, _ now: UInt64
     ) -> Verdict {
-        let isTCP = layout.protocolNumber == IPProtocol.tcp
+        if let reason = packet.layout.parse(view, facts: facts, settings: settings) {
+            let passes = reason == .innerMalformed && settings.forwardsUndecodable
+            return passes ? .forward : .drop(reason)
+        }
+        let isTCP = packet.layout.protocolNumber == IPProtocol.tcp
         let found = flows.find(
-            layout.flowKey, cookie: layout.options.cookie, now: now,
+            packet.layout.flowKey, cookie: packet.layout.options.cookie, now: now,
             idle: isTCP ? settings.tcpIdle : settings.otherIdle)
         if found.isNew { counters.add(.flowsCreated) }
         if found.isExpired { counters.add(.flowsExpired) }
         if found.isEvicted { counters.add(.flowsEvicted) }
         if found.isCookieChange { counters.add(.flowCookieChanges) }
         // RFC 9293 §3.1: FIN and RST are bits 0 and 2.
-        if layout.tcpFlags & 0b101 != 0 { flows.close(found.slot, idle: settings.closedIdle) }
+        if packet.layout.tcpFlags & 0b101 != 0 {
+            flows.close(found.slot, idle: settings.closedIdle)
+        }
         var context = ProcessorContext(now: now, worker: index, counters: counters)
         return processor.process(&packet, flow: &flows[found.slot], context: &context)
     }
@@ -163,12 +159,6 @@ import Wire
         let source = view.u32(12)
         view.set32(12, view.u32(16))
         view.set32(16, source)
-    }
-
-    @inlinable
-    func drop(_ reason: DropReason, _ layout: PacketLayout) {
-        counters.addDrop(reason)
-        countEndpoint(layout, isForwarded: false)
     }
 
     /// Counts a packet under its endpoint, once the endpoint could be read.

@@ -52,13 +52,13 @@ public struct FrameFacts: OptionSet, BitwiseCopyable, Sendable {
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// The kernel has verified the outer IPv4 header.
-    public static let headerVerified = FrameFacts(rawValue: 1)
+    @inlinable public static var headerVerified: FrameFacts { FrameFacts(rawValue: 1) }
     /// The kernel has verified the outer UDP checksum (or there was none).
-    public static let checksumVerified = FrameFacts(rawValue: 2)
+    @inlinable public static var checksumVerified: FrameFacts { FrameFacts(rawValue: 2) }
     /// The backend writes the outer UDP checksum when it sends: no one needs to keep it right.
-    public static let checksumOnTransmit = FrameFacts(rawValue: 4)
+    @inlinable public static var checksumOnTransmit: FrameFacts { FrameFacts(rawValue: 4) }
     /// The packet was longer than its slot: what is here is its beginning.
-    public static let truncated = FrameFacts(rawValue: 8)
+    @inlinable public static var truncated: FrameFacts { FrameFacts(rawValue: 8) }
 }
 
 /// What became of the answers of one burst.

@@ -49,12 +49,25 @@ public struct FlowKey: Equatable, Hashable, Sendable, BitwiseCopyable {
         source == destination ? sourcePort <= destinationPort : source < destination
     }
 
+    /// Ports, protocol, version and fragment mark in one word.
+    @inlinable @inline(__always)
+    var tail: UInt64 {
+        UInt64(lowPort) | UInt64(highPort) &<< 16 | UInt64(protocolNumber) &<< 32
+            | UInt64(version) &<< 40 | UInt64(fragment) &<< 48
+    }
+
+    /// Word by word, without a branch between.
+    @inlinable @inline(__always)
+    public static func == (a: FlowKey, b: FlowKey) -> Bool {
+        let low = (a.lowAddress.low ^ b.lowAddress.low) | (a.lowAddress.high ^ b.lowAddress.high)
+        let high =
+            (a.highAddress.low ^ b.highAddress.low) | (a.highAddress.high ^ b.highAddress.high)
+        return low | high | (a.endpoint ^ b.endpoint) | (a.tail ^ b.tail) == 0
+    }
+
     /// A 64-bit hash for the flow table, keyed so that outsiders cannot aim at one bucket.
     @inlinable @inline(__always)
     public func hash(seed: UInt64) -> UInt64 {
-        let tail =
-            UInt64(lowPort) | UInt64(highPort) &<< 16 | UInt64(protocolNumber) &<< 32
-            | UInt64(version) &<< 40 | UInt64(fragment) &<< 48
         var h = seed
         h = FlowKey.mix(h ^ lowAddress.low, 0x9E37_79B9_7F4A_7C15 ^ highAddress.low)
         h = FlowKey.mix(h ^ lowAddress.high, 0xD6E8_FEB8_6659_FD93 ^ highAddress.high)

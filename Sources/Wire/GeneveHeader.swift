@@ -132,38 +132,34 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
     }
 
     /// Walks the options in [start, end), reading AWS's; others are passed over.
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func walk(_ view: PacketView, from start: Int, to end: Int) -> Outcome {
         assert(start >= 0 && start <= end && end <= view.count)
         var offset = start
         while offset < end {
-            guard end &- offset >= GeneveOption.headerLength,
-                let option = GeneveOption(view, at: offset)
-            else { return .malformed }
+            guard end &- offset >= GeneveOption.headerLength else { return .malformed }
+            // Class, type, reserved bits and length as one word.
+            let header = view.u32(offset)
             let data = offset &+ GeneveOption.headerLength
-            guard end &- data >= option.dataLength else { return .malformed }
-            if option.optionClass == AWSOptions.optionClass, option.type >= 1, option.type <= 3 {
-                guard read(option, view, at: data) else { return .invalid }
-            } else if option.isCritical {
-                return .critical
+            let length = Int(header & 0x1F) &* 4
+            guard end &- data >= length else { return .malformed }
+            switch header & ~0xE0 {
+            case 0x0108_0102 where present & 1 == 0:
+                endpoint = view.u64(data)
+                present |= 1
+            case 0x0108_0202 where present & 2 == 0:
+                attachment = view.u64(data)
+                present |= 2
+            case 0x0108_0301 where present & 4 == 0:
+                cookie = view.u32(data)
+                present |= 4
+            default:
+                // Type 1 to 3 of AWS's class, but seen before or of another length.
+                if header &>> 8 &- 0x01_0801 < 3 { return .invalid }
+                if header & 0x8000 != 0 { return .critical }
             }
-            offset = data &+ option.dataLength
+            offset = data &+ length
         }
         return .ok
-    }
-
-    @inlinable @inline(__always)
-    mutating func read(_ option: GeneveOption, _ view: PacketView, at data: Int) -> Bool {
-        let bit: UInt8 = 1 &<< (option.type &- 1)
-        guard present & bit == 0, option.dataLength == (option.type == 3 ? 4 : 8) else {
-            return false
-        }
-        present |= bit
-        switch option.type {
-        case 1: endpoint = view.u64(data)
-        case 2: attachment = view.u64(data)
-        default: cookie = view.u32(data)
-        }
-        return true
     }
 }
