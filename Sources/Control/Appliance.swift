@@ -1,5 +1,6 @@
 import CSluice
 import Dataplane
+import Glibc
 import Logging
 import PacketIO
 import Wire
@@ -17,6 +18,19 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
     public init(_ options: RunOptions, processor: Processor.Type, log: Logger) {
         self.options = options
         self.log = log
+    }
+
+    /// Runs until a signal ends it, then ends the process. What went wrong is one line on
+    /// standard error and an exit code.
+    public func runAndExit(program: String) -> Never {
+        do {
+            try run()
+            exit(0)
+        } catch let failure as Failure {
+            failure.printAndExit(program: program)
+        } catch {
+            Failure(.system, "\(error)").printAndExit(program: program)
+        }
     }
 
     /// Runs until a signal ends it. - Throws: `Failure` when it cannot start.

@@ -1,3 +1,4 @@
+import Foundation
 import PacketIO
 
 /// Why the appliance cannot start: one line for a person, and the exit code.
@@ -28,5 +29,11 @@ public struct Failure: Error, CustomStringConvertible, Sendable {
         } else {
             self.init(.system, "\(failure)")
         }
+    }
+
+    /// Says it in one line on standard error and ends the process.
+    public func printAndExit(program: String) -> Never {
+        FileHandle.standardError.write(Data("\(program): \(description)\n".utf8))
+        exit(code.rawValue)
     }
 }

@@ -11,20 +11,13 @@ enum SluiceCommand {
             var command = try Root.parseAsRoot()
             try command.run()
         } catch let failure as Failure {
-            fail(failure.description, failure.code.rawValue)
+            failure.printAndExit(program: "sluice")
         } catch {
             // Help and version are "errors" with exit code 0.
-            let code = Root.exitCode(for: error)
-            guard code != .success else { Root.exit(withError: error) }
+            guard Root.exitCode(for: error) != .success else { Root.exit(withError: error) }
             let message = Root.message(for: error).split(separator: "\n").first ?? "bad usage"
-            fail("\(message) (see sluice help)", Failure.Code.usage.rawValue)
+            Failure(.usage, "\(message) (see sluice help)").printAndExit(program: "sluice")
         }
-    }
-
-    /// One line that says what is wrong, and the exit code.
-    private static func fail(_ message: String, _ code: Int32) -> Never {
-        FileHandle.standardError.write(Data("sluice: \(message)\n".utf8))
-        exit(code)
     }
 }
 
@@ -105,7 +98,7 @@ struct Run: ParsableCommand {
         let options = try reader.read()
         let (level, format) = try reader.readLog()
         let log = Logger(label: "sluice") { _ in LineLogHandler(level: level, format: format) }
-        try Appliance(options, processor: BlogPolicy.self, log: log).run()
+        Appliance(options, processor: BlogPolicy.self, log: log).runAndExit(program: "sluice")
     }
 }
 

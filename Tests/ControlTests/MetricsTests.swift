@@ -1,0 +1,89 @@
+import Dataplane
+import Foundation
+import Testing
+
+@testable import Control
+
+@Suite("Metrics and status")
+struct MetricsTests {
+    private func readings() -> Readings {
+        var worker = Readings.WorkerReading()
+        worker.cpu = 3
+        worker.values = [
+            .packetsReceived: 10, .bytesReceived: 1000, .packetsForwarded: 7, .flowsLive: 2,
+        ]
+        worker.drops = [.rule: 2, .send: 1]
+        worker.bursts = [4, 3, 0, 0, 0, 0, 0, 1]
+        worker.heartbeatAge = 0.25
+        var readings = Readings()
+        readings.workers = [worker, Readings.WorkerReading()]
+        readings.workers[1].bursts = [UInt64](repeating: 0, count: 8)
+        readings.rules = [("drop-me", 2), ("say \"hi\"\\\n", 0)]
+        readings.endpoints = [.init(name: "vpce-00000000000000001", forwarded: 7, dropped: 3)]
+        readings.health = .healthy
+        readings.version = "1.2.3"
+        readings.backend = "udp"
+        return readings
+    }
+
+    private func samples() -> Set<String> {
+        Set(MetricsText.render(readings()).split(separator: "\n").map(String.init))
+    }
+
+    @Test("every counter is a line with its worker")
+    func counters() {
+        let samples = samples()
+        #expect(samples.contains("sluice_packets_received_total{worker=\"0\"} 10"))
+        #expect(samples.contains("sluice_packets_received_total{worker=\"1\"} 0"))
+        #expect(samples.contains("sluice_flows_live{worker=\"0\"} 2"))
+        #expect(samples.contains("sluice_worker_heartbeat_age_seconds{worker=\"0\"} 0.25"))
+    }
+
+    @Test("every drop reason has a line, also at zero")
+    func drops() {
+        let samples = samples()
+        for reason in DropReason.allCases {
+            let count = reason == .rule ? 2 : reason == .send ? 1 : 0
+            let line = "{worker=\"0\",reason=\"\(reason.label)\"} \(count)"
+            #expect(samples.contains("sluice_packets_dropped_total" + line))
+        }
+    }
+
+    @Test("burst buckets are cumulative")
+    func histogram() {
+        let samples = samples()
+        #expect(samples.contains("sluice_burst_packets_bucket{le=\"1\"} 4"))
+        #expect(samples.contains("sluice_burst_packets_bucket{le=\"2\"} 7"))
+        #expect(samples.contains("sluice_burst_packets_bucket{le=\"64\"} 7"))
+        #expect(samples.contains("sluice_burst_packets_bucket{le=\"+Inf\"} 8"))
+        #expect(samples.contains("sluice_burst_packets_count 8"))
+        #expect(samples.contains("sluice_burst_packets_sum 10"))
+    }
+
+    @Test("label values are escaped")
+    func escaping() {
+        #expect(samples().contains("sluice_rule_hits_total{rule=\"say \\\"hi\\\"\\\\\\n\"} 0"))
+    }
+
+    @Test("status holds the identity: received = forwarded + dropped")
+    func status() throws {
+        let json = try #require(
+            try JSONSerialization.jsonObject(with: Data(StatusJSON.status(readings()).utf8))
+                as? [String: Any])
+        let totals = try #require(json["totals"] as? [String: Any])
+        #expect(totals["received"] as? Int == 10)
+        #expect(totals["forwarded"] as? Int == 7)
+        #expect(totals["dropped"] as? Int == 3)
+        #expect(totals["dropped_by_reason"] as? [String: Int] == ["rule": 2, "send": 1])
+        #expect((json["health"] as? [String: String])?["status"] == "healthy")
+        #expect((json["workers"] as? [Any])?.count == 2)
+    }
+
+    @Test("health bodies name the reason")
+    func health() {
+        #expect(
+            StatusJSON.health(.stuck(workers: [0, 2]))
+                == "{\"reason\":\"no progress for more than 1 s: worker 0, 2\",\"status\":\"unhealthy\"}\n"
+        )
+    }
+}

@@ -1,0 +1,136 @@
+import Testing
+
+@testable import Control
+
+@Suite("Options")
+struct OptionTests {
+    private func read(
+        _ flags: [String: String], _ environment: [String: String] = [:]
+    ) throws -> RunOptions {
+        try OptionReader(flags: flags, environment: environment).read()
+    }
+
+    @Test("without flags: blog policy defaults")
+    func defaults() throws {
+        let options = try read([:])
+        #expect(options.backend == nil)
+        #expect(options.workers == nil)
+        #expect(options.health == ListenAddress("0.0.0.0:8080"))
+        #expect(options.settings.mtu == 8500)
+        #expect(!options.mtuIsSet)
+        #expect(options.settings.requireAWSOptions)
+        #expect(options.drain == DrainLimits())
+    }
+
+    @Test("every flag is read")
+    func flags() throws {
+        let options = try read([
+            "interface": "eth0,eth1", "address": "192.0.2.7", "io": "raw", "workers": "3",
+            "cpus": "0-1,3", "busy-poll": "true", "health": "127.0.0.1:81",
+            "health-tcp": "127.0.0.1:82", "drain-minimum": "1", "drain-timeout": "2.5s",
+        ])
+        #expect(options.interfaces == ["eth0", "eth1"])
+        #expect(options.address == 0xC000_0207)
+        #expect(options.backend == .raw)
+        #expect(options.workers == 3)
+        #expect(options.cpus == [0, 1, 3])
+        #expect(options.busyPoll)
+        #expect(options.health.port == 81)
+        #expect(options.healthTCP?.port == 82)
+        #expect(options.drain.minimum == 1_000_000_000)
+        #expect(options.drain.timeout == 2_500_000_000)
+    }
+
+    @Test("a flag beats its variable")
+    func precedence() throws {
+        let options = try read(["workers": "2"], ["SLUICE_WORKERS": "7", "SLUICE_IO": "udp"])
+        #expect(options.workers == 2)
+        #expect(options.backend == .udp)
+    }
+
+    @Test("the path settings come from variables")
+    func variables() throws {
+        let options = try read(
+            [:],
+            [
+                "SLUICE_MTU": "1400", "SLUICE_REQUIRE_AWS_OPTIONS": "false",
+                "SLUICE_OUTER_CHECKSUM": "zero", "SLUICE_VERIFY_OUTER_CHECKSUM": "always",
+                "SLUICE_ON_ERROR": "forward", "SLUICE_ALLOW_SOURCES": "10.0.0.0/8,192.0.2.1",
+                "SLUICE_DRAIN_IDLE": "3", "SLUICE_FLOWS_PER_WORKER": "1024",
+            ])
+        #expect(options.settings.mtu == 1400)
+        #expect(options.mtuIsSet)
+        #expect(!options.settings.requireAWSOptions)
+        #expect(options.zeroOuterChecksum)
+        #expect(options.settings.verifyOuterChecksum == .always)
+        #expect(options.settings.forwardsUndecodable)
+        #expect(options.settings.allowedSources.contains(0x0A01_0203))
+        #expect(options.settings.allowedSources.contains(0xC000_0201))
+        #expect(!options.settings.allowedSources.contains(0xC000_0202))
+        #expect(options.drain.idle == 3_000_000_000)
+        #expect(options.flowsPerWorker == 1024)
+    }
+
+    @Test(
+        "a bad value names the flag or variable, and what was found",
+        arguments: [
+            ("io", "packet"), ("workers", "0"), ("workers", "many"), ("cpus", "3-1"),
+            ("cpus", ""), ("health", "8080"), ("health", "localhost:8080"), ("health", "1.2.3.4:0"),
+            ("health-tcp", "x"), ("address", "1.2.3"), ("address", "01.2.3.4"),
+            ("drain-minimum", "-1"), ("drain-timeout", "forever"), ("steer", "cpu"),
+            ("mtu", "67"), ("allow-sources", "10.0.0.0/33"), ("flows-per-worker", "1000"),
+            ("busy-poll", "yes"), ("outer-checksum", "none"), ("on-error", "ignore"),
+        ])
+    func badValues(key: String, value: String) throws {
+        let flag = #expect(throws: Failure.self) { try read([key: value]) }
+        #expect(flag?.code == .usage)
+        #expect(flag?.description.hasPrefix("--\(key): expected ") == true)
+        #expect(flag?.description.hasSuffix("found '\(value)'") == true)
+        let name = "SLUICE_" + key.uppercased().replacing("-", with: "_")
+        let variable = #expect(throws: Failure.self) { try read([:], [name: value]) }
+        #expect(variable?.code == .config)
+        #expect(variable?.description.hasPrefix(name) == true)
+    }
+
+    @Test("two health ports cannot be one")
+    func samePort() {
+        #expect(throws: Failure.self) {
+            try read(["health": "0.0.0.0:8080", "health-tcp": "127.0.0.1:8080"])
+        }
+    }
+
+    @Test(
+        "CPU lists as Linux writes them",
+        arguments: [
+            ("0", [0]), ("0-3", [0, 1, 2, 3]), ("1-3,7", [1, 2, 3, 7]), ("2,2,1", [2, 1]),
+        ])
+    func cpuLists(text: String, cpus: [Int]) { #expect(CPUList.parse(text) == cpus) }
+
+    @Test("not CPU lists", arguments: ["", ",", "a", "1-", "-1", "1-2-3", "3-1", "4096"])
+    func badCPULists(text: String) { #expect(CPUList.parse(text) == nil) }
+}
+
+@Suite("Placement")
+struct PlacementTests {
+    @Test("one worker per CPU, one CPU left for control when there are more than four")
+    func auto() throws {
+        #expect(try Placement(workers: nil, cpus: [], allowed: [0, 1]).cpus == [0, 1])
+        #expect(try Placement(workers: nil, cpus: [], allowed: [0, 1, 2, 3]).cpus.count == 4)
+        #expect(
+            try Placement(workers: nil, cpus: [], allowed: Array(0..<8)).cpus == Array(1..<8))
+    }
+
+    @Test("workers beyond CPUs share them round-robin")
+    func roundRobin() throws {
+        #expect(try Placement(workers: 5, cpus: [], allowed: [0, 1]).cpus == [0, 1, 0, 1, 0])
+        #expect(try Placement(workers: 3, cpus: [7, 2], allowed: [2, 7]).cpus == [7, 2, 7])
+    }
+
+    @Test("a CPU that the process may not use is refused by name")
+    func foreign() {
+        let failure = #expect(throws: Failure.self) {
+            try Placement(workers: nil, cpus: [9], allowed: [0, 1])
+        }
+        #expect(failure?.description.contains("CPU 9") == true)
+    }
+}
