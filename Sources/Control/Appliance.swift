@@ -41,9 +41,9 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
             workers: options.workers, cpus: options.cpus, allowed: CPUList.allowed())
         let health = try ListenSocket(options.health, flag: "--health")
         let healthTCP = try openHealthTCP()
-        let backend = chooseBackend()
-        warnOfManyRawWorkers(backend, placement.cpus.count)
-        let plan = try makePlan()
+        var warnings: [String] = []
+        let plan = try makePlan(&warnings)
+        try checkMemory(plan, workers: placement.cpus.count)
         let sink = try openSink(backend)
 
         let workers = try startWorkers(backend, placement, plan)
@@ -59,7 +59,7 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
         sink?.keepUntilExit()
         lock.keepUntilExit()
         for worker in workers { worker.release() }
-        logStart(gauges)
+        logStart(gauges, warnings)
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
@@ -75,28 +75,17 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
         return HealthTCPPort(try ListenSocket(name, flag: "--health-tcp"))
     }
 
-    /// `udp` shares packets out before they are copied, `raw` offers every packet to every
-    /// worker: `raw` keeps more of the outer header and is the faster one for a single worker,
-    /// but `udp` serves any number.
-    private func chooseBackend() -> IOBackend {
-        if let backend = options.backend { return backend }
-        log.info("io auto: udp, since its cost does not grow with the number of workers")
-        return .udp
-    }
+    /// `auto` is `udp`: `raw` offers every packet to every worker, `udp` serves any number.
+    private var backend: IOBackend { options.backend ?? .udp }
 
-    private func warnOfManyRawWorkers(_ backend: IOBackend, _ workers: Int) {
-        guard backend == .raw, workers > 8 else { return }
-        log.warning(
-            "raw offers every packet to every worker: with \(workers) workers use --io udp")
-    }
-
-    private func makePlan() throws(Failure) -> WorkerPlan {
+    /// Warnings are for later: a start that fails says one thing.
+    private func makePlan(_ warnings: inout [String]) throws(Failure) -> WorkerPlan {
         let interfaces = try Interfaces.resolve(
             named: options.interfaces, address: options.address)
         var settings = options.settings
         settings.mtu = try Interfaces.fit(
-            mtu: settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces
-        ) { log.warning("\($0)") }
+            mtu: settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
+            warnings: &warnings)
         do throws(IOFailure) {
             var sockets = SocketOptions(waker: try Waker())
             sockets.address = options.address
@@ -112,19 +101,38 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
         }
     }
 
-    /// Probes port 6081 with a plain bind. For `raw` the probe stays, as the sink that silences
-    /// ICMP; the `udp` sockets are their own sink.
+    /// Rings and tables are taken whole at start: more than the host has free would end in the
+    /// out-of-memory killer, not in an error.
+    private func checkMemory(_ plan: WorkerPlan, workers: Int) throws(Failure) {
+        let tables = FlowTable<Processor.FlowState>.byteCount(capacity: plan.flowsPerWorker)
+        let total = workers * (plan.sockets.burst * plan.sockets.slotSize + tables)
+        guard let available = ProcessReading.availableMemory(), total > available / 10 * 8 else {
+            return
+        }
+        throw Failure(
+            .config,
+            "\(workers) workers need \(total >> 20) MiB for rings and tables, but the host has "
+                + "\(available >> 20) MiB free: lower SLUICE_FLOWS_PER_WORKER or --workers")
+    }
+
+    /// Probes port 6081 with a plain bind, and leaves a sink where packets may come that no
+    /// worker's UDP socket takes: with `raw`, and with `udp` on one address only.
     private func openSink(_ backend: IOBackend) throws(Failure) -> PortSink? {
         do throws(IOFailure) {
-            let sink = try PortSink(address: options.address)
-            if backend == .raw { return sink }
-            return nil
+            let probe = try PortSink(address: 0)
+            if backend == .raw { return probe }
         } catch {
             guard error.errno == EADDRINUSE else { throw Failure(error) }
             throw Failure(
                 .system,
                 "UDP port 6081 is taken by another program or a kernel geneve device: "
                     + "`ss -lunp 'sport = :6081'` and `ip -d link show type geneve` name it")
+        }
+        guard options.address != 0 else { return nil }
+        do throws(IOFailure) {
+            return try PortSink(address: 0, sharing: true)
+        } catch {
+            throw Failure(error)
         }
     }
 
@@ -143,7 +151,8 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
         return workers
     }
 
-    private func logStart(_ gauges: Gauges) {
+    private func logStart(_ gauges: Gauges, _ warnings: [String]) {
+        for warning in warnings { log.warning("\(warning)") }
         var total = 0
         for worker in gauges.workers {
             let facts = worker.facts.withLock { $0 }
@@ -151,6 +160,12 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
             log.info(
                 "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), ring \(facts.ringBytes >> 10) KiB, tables \(facts.tableBytes >> 10) KiB"
             )
+        }
+        if options.backend == nil {
+            log.info("io auto: udp, since its cost does not grow with the number of workers")
+        }
+        if gauges.backend == .raw, gauges.workers.count > 8 {
+            log.warning("raw offers every packet to every worker: for so many use --io udp")
         }
         log.info(
             "\(gauges.backend.rawValue): \(gauges.workers.count) workers, \(total >> 20) MiB, health on http://\(options.health)/health"

@@ -20,7 +20,8 @@ enum Interfaces {
             guard let owner = all.first(where: { $0.address == address }) else {
                 throw Failure(
                     .system,
-                    "no interface has address \(IPv4Address.format(address)): `ip address` lists them")
+                    "no interface has address \(IPv4Address.format(address)): `ip address` lists them"
+                )
             }
             return [owner.name]
         }
@@ -75,7 +76,7 @@ enum Interfaces {
     /// The largest inner packet for these interfaces: an interface must carry 68 bytes more. A
     /// limit that was asked for and does not fit is an error, the default is lowered.
     static func fit(
-        mtu: Int, isSet: Bool, interfaces: [String], warn: (String) -> Void
+        mtu: Int, isSet: Bool, interfaces: [String], warnings: inout [String]
     ) throws(Failure) -> Int {
         var mtu = mtu
         for name in interfaces {
@@ -89,7 +90,7 @@ enum Interfaces {
                         + "\(name) has \(limit): \(remedy), or lower mtu")
             }
             mtu = limit - Encapsulation.overhead
-            warn("interface \(name) has MTU \(limit): mtu lowered to \(mtu); \(remedy)")
+            warnings.append("interface \(name) has MTU \(limit): mtu lowered to \(mtu); \(remedy)")
         }
         return mtu
     }

@@ -29,7 +29,8 @@ public struct OptionReader {
     }
 
     public func readLog() throws(Failure) -> (level: Logger.Level, format: LineLogHandler.Format) {
-        let level = try value("log-level", "trace, debug, info, notice, warning, error or critical") {
+        let level = try value("log-level", "trace, debug, info, notice, warning, error or critical")
+        {
             Logger.Level(rawValue: $0)
         }
         let format = try value("log-format", "text or json") { LineLogHandler.Format(rawValue: $0) }
@@ -44,7 +45,8 @@ public struct OptionReader {
         options.workers = try choice("workers", "auto or a number from 1 to 1024") {
             Int($0).flatMap { (1...1024).contains($0) ? $0 : nil }
         }
-        options.cpus = try choice("cpus", "auto or a list such as 1-3,7") { CPUList.parse($0) } ?? []
+        options.cpus =
+            try choice("cpus", "auto or a list such as 1-3,7") { CPUList.parse($0) } ?? []
         options.busyPoll = try flag("busy-poll") ?? false
         _ = try value("steer", "flow") { $0 == "flow" ? $0 : nil }
         options.flowsPerWorker =
@@ -55,13 +57,15 @@ public struct OptionReader {
 
     private func readPorts(_ options: inout RunOptions) throws(Failure) {
         let expected = "an IPv4 address and port such as 0.0.0.0:8080"
-        options.address = try value("address", "an IPv4 address or any") {
-            $0 == "any" ? 0 : IPv4Address.parse($0)
-        } ?? 0
+        options.address =
+            try value("address", "an IPv4 address or any") {
+                $0 == "any" ? 0 : IPv4Address.parse($0)
+            } ?? 0
         options.health = try value("health", expected) { ListenAddress($0) } ?? options.health
-        options.healthTCP = try value("health-tcp", "\(expected), or none") {
-            $0 == "none" ? .some(nil) : ListenAddress($0).map { $0 }
-        } ?? nil
+        options.healthTCP =
+            try value("health-tcp", "\(expected), or none") {
+                $0 == "none" ? .some(nil) : ListenAddress($0).map { $0 }
+            } ?? nil
         if let tcp = options.healthTCP, tcp.port == options.health.port {
             throw Failure(
                 .usage, "--health and --health-tcp both name port \(tcp.port): they need two ports")
@@ -69,9 +73,12 @@ public struct OptionReader {
     }
 
     private func readPath(_ options: inout RunOptions) throws(Failure) {
-        if let mtu = try value("mtu", "a number from 68 to 65000", { (text: String) in
-            Int(text).flatMap { (68...65_000).contains($0) ? $0 : nil }
-        }) {
+        if let mtu = try value(
+            "mtu", "a number from 68 to 65000",
+            { (text: String) in
+                Int(text).flatMap { (68...65_000).contains($0) ? $0 : nil }
+            })
+        {
             options.settings.mtu = mtu
             options.mtuIsSet = true
         }

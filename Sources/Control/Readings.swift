@@ -133,7 +133,9 @@ public struct ProcessReading: Sendable {
         var usage = timespec()
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &usage)
         reading.cpuSeconds = Double(usage.tv_sec) + Double(usage.tv_nsec) / 1e9
-        let pages = ProcFile.read("/proc/self/statm").split(separator: " ").compactMap { UInt64($0) }
+        let pages = ProcFile.read("/proc/self/statm").split(separator: " ").compactMap {
+            UInt64($0)
+        }
         let pageSize = UInt64(sysconf(Int32(_SC_PAGESIZE)))
         if pages.count > 1 {
             reading.virtualBytes = pages[0] * pageSize
@@ -150,6 +152,14 @@ public struct ProcessReading: Sendable {
             reading.openDescriptors -= 3
         }
         return reading
+    }
+
+    /// MemAvailable of /proc/meminfo, bytes; nil when the kernel does not say.
+    static func availableMemory() -> Int? {
+        ProcFile.read("/proc/meminfo").split(separator: "\n")
+            .first { $0.hasPrefix("MemAvailable:") }
+            .flatMap { Int($0.split(separator: " ")[1]) }
+            .map { $0 << 10 }
     }
 
     /// Field 22 of /proc/self/stat, in clock ticks since boot; /proc/stat has the time of boot.

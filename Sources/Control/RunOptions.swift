@@ -66,7 +66,8 @@ public enum CPUList {
         var cpus: [Int] = []
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-            guard (1...2).contains(ends.count), let first = ends[0], let last = ends[ends.count - 1],
+            guard (1...2).contains(ends.count), let first = ends[0],
+                let last = ends[ends.count - 1],
                 first >= 0, first <= last, last < 4096
             else { return nil }
             for cpu in first...last where !cpus.contains(cpu) { cpus.append(cpu) }

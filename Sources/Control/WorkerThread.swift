@@ -52,7 +52,9 @@ final class WorkerThread: Sendable {
         var thread = pthread_t()
         let result = pthread_create(
             &thread, nil,
-            { Unmanaged<ThreadBody>.fromOpaque($0!).takeRetainedValue().run(); return nil },
+            {
+                Unmanaged<ThreadBody>.fromOpaque($0!).takeRetainedValue().run(); return nil
+            },
             run.toOpaque())
         guard result == 0 else { throw Failure(IOFailure("start a thread", errno: result)) }
         opened.wait()
@@ -73,7 +75,9 @@ final class WorkerThread: Sendable {
     }
 
     /// Waits for a stopping thread; false when it does not come.
-    func join(seconds: Int) -> Bool { stopped.wait(timeout: .now() + .seconds(seconds)) == .success }
+    func join(seconds: Int) -> Bool {
+        stopped.wait(timeout: .now() + .seconds(seconds)) == .success
+    }
 
     // ---- The thread's side.
 

@@ -82,7 +82,10 @@ import Wire
         unsafe sluice_node_free(slots, capacity * MemoryLayout<Slot>.stride)
     }
 
-    public var byteCount: Int {
+    public var byteCount: Int { FlowTable.byteCount(capacity: capacity) }
+
+    /// Memory that a table of this capacity takes, bytes.
+    public static func byteCount(capacity: Int) -> Int {
         capacity * (MemoryLayout<UInt32>.stride + MemoryLayout<Slot>.stride)
     }
 

@@ -10,7 +10,8 @@ import Wire
 ///
 /// The walk of a packet: `runBurst` receives; `handle` parses, looks up the flow, asks the
 /// processor and turns the packet around; `runBurst` transmits and counts.
-@safe public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Copyable>:
+@safe
+public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Copyable>:
     ~Copyable
 {
     public var io: IO
@@ -176,7 +177,9 @@ import Wire
         counters.add(.packetsForwarded, UInt64(truncatingIfNeeded: report.packets))
         counters.add(.bytesForwarded, UInt64(truncatingIfNeeded: report.bytes))
         counters.addBurst(of: received)
-        if report.refused > 0 { counters.addDrop(.send, UInt64(truncatingIfNeeded: report.refused)) }
+        if report.refused > 0 {
+            counters.addDrop(.send, UInt64(truncatingIfNeeded: report.refused))
+        }
         if report.retries > 0 {
             counters.add(.sendRetries, UInt64(truncatingIfNeeded: report.retries))
         }

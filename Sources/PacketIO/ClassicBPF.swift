@@ -59,11 +59,15 @@ public struct BPFAssembler {
         emit(BPF_JMP | BPF_JA, 0)
     }
 
-    public mutating func jump(ifEqual k: UInt32, to label: Label) { branch(BPF_JEQ, k, true, label) }
+    public mutating func jump(ifEqual k: UInt32, to label: Label) {
+        branch(BPF_JEQ, k, true, label)
+    }
     public mutating func jump(ifNotEqual k: UInt32, to label: Label) {
         branch(BPF_JEQ, k, false, label)
     }
-    public mutating func jump(ifLess k: UInt32, to label: Label) { branch(BPF_JGE, k, false, label) }
+    public mutating func jump(ifLess k: UInt32, to label: Label) {
+        branch(BPF_JGE, k, false, label)
+    }
     public mutating func jump(ifAnySet k: UInt32, to label: Label) {
         branch(BPF_JSET, k, true, label)
     }

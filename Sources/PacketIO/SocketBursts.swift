@@ -102,8 +102,8 @@ public struct SocketOptions: Sendable {
         public var typeOfService: UInt8
     }
 
-    /// Receives and hands each datagram that is addressed to us to `body`. Returns what
-    /// recvmmsg returned.
+    /// Receives and hands each datagram that is addressed to us to `body`. Returns 0, or a
+    /// negative errno when the socket is out of order.
     public mutating func receive(_ body: (Datagram) -> Void) -> Int {
         let n = Int(unsafe sluice_recvmmsg(socket.raw, messages.pointer(), UInt32(messages.count)))
         var i = 0
@@ -128,7 +128,7 @@ public struct SocketOptions: Sendable {
             resetLengths(i)
             i &+= 1
         }
-        return 0
+        return n >= 0 || n == -Int(EAGAIN) || n == -Int(EINTR) ? 0 : n
     }
 
     private func accepts(interface: UInt32) -> Bool {
@@ -204,7 +204,9 @@ public struct SocketOptions: Sendable {
                 unsafe sluice_sendmmsg(
                     socket.raw, messages.pointer(at), UInt32(truncatingIfNeeded: count &- at)))
             if n > 0 {
-                for i in at..<(at &+ n) { report.bytes &+= unsafe vectors.pointer(i).pointee.iov_len }
+                for i in at..<(at &+ n) {
+                    report.bytes &+= unsafe vectors.pointer(i).pointee.iov_len
+                }
                 report.packets &+= n
                 at &+= n
             } else if BurstSender.isTransient(-n), report.retries < BurstSender.retryLimit {
@@ -229,11 +231,16 @@ public struct SocketOptions: Sendable {
 public struct PortSink: ~Copyable {
     private let socket: FileDescriptor
 
+    /// - Parameters:
+    ///   - address: host order; 0 takes the port on every address.
+    ///   - sharing: let an SO_REUSEPORT group take the port on one address; packets to that
+    ///     address are the group's, the sink gets the others.
     /// - Throws: EADDRINUSE when someone else (a daemon, a kernel geneve device) has the port.
-    public init(address: UInt32) throws(IOFailure) {
+    public init(address: UInt32, sharing: Bool = false) throws(IOFailure) {
         let socket = try FileDescriptor.socket(
             AF_INET, Int32(SOCK_DGRAM.rawValue), 0, "a UDP socket")
         try socket.attach(Steering.dropAll, "the drop-all filter")
+        if sharing { try socket.set(SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT") }
         try socket.bind(address: address, port: GeneveHeader.port, "bind UDP port 6081")
         self.socket = socket
     }

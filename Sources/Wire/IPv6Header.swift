@@ -44,7 +44,8 @@ public struct IPv6Header: Equatable, Sendable, BitwiseCopyable {
     /// - Precondition: 40 bytes are there.
     public func write(to view: PacketView, at offset: Int = 0) {
         precondition(offset >= 0 && view.count - offset >= IPv6Header.length)
-        view.set32(offset, UInt32(version) << 28 | UInt32(trafficClass) << 20 | flowLabel & 0xF_FFFF)
+        view.set32(
+            offset, UInt32(version) << 28 | UInt32(trafficClass) << 20 | flowLabel & 0xF_FFFF)
         view.set16(offset + 4, payloadLength)
         view.set8(offset + 6, nextHeader)
         view.set8(offset + 7, hopLimit)
@@ -114,7 +115,8 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
                 // RFC 8200 §4.5: always 8 bytes, 13-bit offset in units of 8, M is bit 0.
                 let field = view.u16(offset &+ 2)
                 fragmentOffset = Int(field & 0xFFF8)
-                moreFragments = field & 1 != 0
+                // A second, atomic fragment header does not make a fragment whole again.
+                moreFragments = moreFragments || field & 1 != 0
                 protocolNumber = next
                 offset &+= 8
                 if fragmentOffset != 0 { return }

@@ -12,7 +12,9 @@ struct NoTelnet: PacketProcessor {
     mutating func process(
         _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
     ) -> Verdict {
-        guard packet.protocolNumber == IPProtocol.tcp, packet.uses(port: 23) else { return .forward }
+        guard packet.protocolNumber == IPProtocol.tcp, packet.uses(port: 23) else {
+            return .forward
+        }
         context.hit(rule: 0)
         return .drop(.processor)
     }
