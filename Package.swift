@@ -53,7 +53,7 @@ let package = Package(
             name: "SluiceTesting", dependencies: ["CSluice", "SluiceCore"], swiftSettings: hot),
 
         // The emulator, and what it will share with the traffic generator.
-        .target(name: "Gateway", dependencies: ["CSluice", "Wire", "PacketIO"]),
+        .target(name: "Gateway", dependencies: ["Wire"]),
 
         .executableTarget(
             name: "SluiceCommand",
@@ -67,7 +67,6 @@ let package = Package(
             dependencies: [
                 "Gateway", "CSluice", "Wire", "PacketIO", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
             ]),
 
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
@@ -75,7 +74,7 @@ let package = Package(
         .testTarget(
             name: "DataplaneTests", dependencies: ["Dataplane", "SluiceTesting", "Gateway"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "SluiceTesting"]),
-        .testTarget(name: "GatewayTests", dependencies: ["Gateway", "SluiceTesting"]),
+        .testTarget(name: "GatewayTests", dependencies: ["Gateway", "Dataplane", "SluiceTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )
