@@ -22,6 +22,8 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
     public var version: UInt8 = 0
     /// The inner protocol number behind any extension headers.
     public var protocolNumber: UInt8 = 0
+    /// The protocol number in the flow key: of an IPv6 fragment, what its fragment header names.
+    public var flowProtocol: UInt8 = 0
     public var isFragment = false
     public var isLaterFragment = false
     /// Ports are in `sourcePort` and `destinationPort`.
@@ -41,7 +43,7 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
     @inlinable @inline(__always)
     public var flowKey: FlowKey {
         FlowKey(
-            endpoint: options.endpoint, version: version, protocolNumber: protocolNumber,
+            endpoint: options.endpoint, version: version, protocolNumber: flowProtocol,
             source: source, destination: destination,
             sourcePort: isFragment ? 0 : sourcePort,
             destinationPort: isFragment ? 0 : destinationPort, isFragment: isFragment)
@@ -145,6 +147,7 @@ extension PacketLayout {
         else { return .innerMalformed }
         innerEnd = inner &+ Int(ip.totalLength)
         protocolNumber = ip.protocolNumber
+        flowProtocol = ip.protocolNumber
         isFragment = ip.isFragment
         isLaterFragment = ip.fragmentOffset != 0
         source = IPv6Address(0, UInt64(ip.source))
@@ -168,6 +171,7 @@ extension PacketLayout {
                 limit: 8)
         else { return .innerMalformed }
         protocolNumber = walk.protocolNumber
+        flowProtocol = walk.isFragment ? walk.fragmentProtocol : walk.protocolNumber
         isFragment = walk.isFragment
         isLaterFragment = walk.fragmentOffset != 0
         source = ip.source

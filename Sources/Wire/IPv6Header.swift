@@ -85,6 +85,9 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
     /// for an atomic fragment (RFC 6946), which is a whole packet.
     public var fragmentOffset: Int
     public var moreFragments: Bool
+    /// What the first real fragment header names as next: the one protocol number on which the
+    /// first and the later fragments of a packet agree. 0 without one.
+    public var fragmentProtocol: UInt8
 
     @inlinable public var isFragment: Bool { fragmentOffset != 0 || moreFragments }
 
@@ -106,6 +109,7 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
         count = 0
         fragmentOffset = 0
         moreFragments = false
+        fragmentProtocol = 0
         while IPv6ExtensionWalk.isExtension(protocolNumber) {
             // RFC 8200 §4: each extension header is a multiple of 8 bytes long.
             guard count < limit, end &- offset >= 8 else { return nil }
@@ -117,6 +121,7 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
                 fragmentOffset = Int(field & 0xFFF8)
                 // A second, atomic fragment header does not make a fragment whole again.
                 moreFragments = moreFragments || field & 1 != 0
+                if fragmentProtocol == 0, field & 0xFFF9 != 0 { fragmentProtocol = next }
                 protocolNumber = next
                 offset &+= 8
                 if fragmentOffset != 0 { return }
