@@ -78,3 +78,12 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// The fuzzer needs flags that a dependency may not have: only tools/fuzz asks for it.
+if Context.environment["SLUICE_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "FuzzPacket", dependencies: ["SluiceCore", "SluiceTesting"],
+            path: "Tests/Fuzz/FuzzPacket",
+            swiftSettings: [.unsafeFlags(["-parse-as-library"])]))
+}
