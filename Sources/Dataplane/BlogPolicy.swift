@@ -9,7 +9,7 @@ import Wire
 public struct BlogPolicy: PacketProcessor {
     public static let ruleNames = ["drop-me", "strongly-typed", "every-fifth-ping"]
 
-    @usableFromInline static var chatPort: UInt16 { 3000 }
+    @inlinable static var chatPort: UInt16 { 3000 }
     @usableFromInline let dropMe = Needle("drop me")
     @usableFromInline let weaklyTyped = Needle("weakly typed")
     @usableFromInline let stronglyTyped = Needle("strongly typed")

@@ -105,7 +105,7 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
 
     // ---- Endpoints: a small open-addressed table of {used, id, forwarded, dropped}.
 
-    @usableFromInline static var endpointWords: Int { 4 }
+    @inlinable static var endpointWords: Int { 4 }
 
     /// The entry of an endpoint, made on first sight. The last entry takes all that find no room.
     @inlinable

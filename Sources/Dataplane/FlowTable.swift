@@ -6,10 +6,10 @@ import Wire
 /// worker's node, allocated once.
 ///
 /// The table is a row of buckets of eight slots. A key can lie in its home bucket only, so a
-/// lookup reads one cache line of tags and, on a match, one slot. When a bucket is full the flow
-/// that was idle longest makes room.
+/// lookup reads one cache line of tags and, on a match, one slot. When a bucket is full, a flow
+/// that is over makes room, else the one that was idle longest.
 @safe public struct FlowTable<State: BitwiseCopyable>: ~Copyable {
-    @usableFromInline static var bucketSize: Int { 8 }
+    @inlinable static var bucketSize: Int { 8 }
 
     @usableFromInline struct Slot: BitwiseCopyable {
         @usableFromInline var key: FlowKey
@@ -31,7 +31,7 @@ import Wire
     }
 
     /// What a lookup found, for the counters.
-    public struct Lookup: BitwiseCopyable, Sendable {
+    @frozen public struct Lookup: BitwiseCopyable, Sendable {
         public var slot = 0
         public var isNew = false
         public var isExpired = false
@@ -52,7 +52,7 @@ import Wire
     @usableFromInline var sweepBucket = 0
     @usableFromInline var liveCount = 0
     /// Flows in the table, those idle too long but not swept yet included.
-    public var live: Int { liveCount }
+    @inlinable public var live: Int { liveCount }
 
     /// - Parameters:
     ///   - capacity: slots, a power of two from 8 on.
@@ -147,23 +147,23 @@ import Wire
         unsafe slot.pointee.lastSeen = now
     }
 
-    /// A slot of the bucket for a new flow: an empty one, else the one idle longest.
+    /// A slot of the bucket for a new flow: an empty one, else one that is over, else the one
+    /// idle longest.
     @inlinable
     mutating func place(_ home: Int, now: UInt64, _ lookup: inout Lookup) -> Int {
         var oldest = home
+        var over: Int?
         for i in home..<(home &+ FlowTable.bucketSize) {
             if unsafe tags[i] == 0 {
                 liveCount &+= 1
                 return i
             }
+            if unsafe now &- slots[i].lastSeen > slots[i].idle { over = i }
             if unsafe slots[i].lastSeen < slots[oldest].lastSeen { oldest = i }
         }
-        if unsafe now &- slots[oldest].lastSeen > slots[oldest].idle {
-            lookup.isExpired = true
-        } else {
-            lookup.isEvicted = true
-        }
-        return oldest
+        lookup.isExpired = over != nil
+        lookup.isEvicted = over == nil
+        return over ?? oldest
     }
 
     /// Shortens a flow's life after FIN or RST.

@@ -25,10 +25,10 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     @usableFromInline var nextHousekeeping: UInt64 = 0
 
     /// How long an idle worker sleeps at most: it beats a few times a second.
-    @usableFromInline static var sleepMilliseconds: Int32 { 250 }
-    @usableFromInline static var housekeepingInterval: UInt64 { 250_000_000 }
+    @inlinable static var sleepMilliseconds: Int32 { 250 }
+    @inlinable static var housekeepingInterval: UInt64 { 250_000_000 }
     /// An idle table is swept once in so many housekeepings (about 30 s).
-    @usableFromInline static var sweepRounds: Int { 120 }
+    @inlinable static var sweepRounds: Int { 120 }
 
     /// - Throws: ENOMEM.
     public init(

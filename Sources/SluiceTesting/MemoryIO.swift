@@ -43,7 +43,7 @@ import SluiceCore
     private let placement: Placement
     private let table: UnsafeMutablePointer<Frame>
     private let tableSize: Int
-    private var slabs: [UnsafeMutableRawPointer] = []
+    private var slabs: [UnsafeMutableRawPointer] = unsafe []
     private var queue: [Frame] = []
     private var queueHead = 0
     private var faults: [Fault] = []
@@ -103,7 +103,8 @@ import SluiceCore
             Frame(base: slab, length: Int32(bytes.count), room: Int32(room), facts: facts))
     }
 
-    /// Queues a fault: each `receive()` or `transmit()` takes the next one that fits it.
+    /// Queues a fault. Faults happen in this order: a `receive()` or `transmit()` takes the next
+    /// one if it is of its kind, and only that one.
     public mutating func inject(_ fault: Fault) { faults.append(fault) }
 
     public mutating func advance(nanoseconds: UInt64) { clock += nanoseconds }
@@ -135,18 +136,16 @@ import SluiceCore
 
     public mutating func receive() -> Int {
         clock &+= tick
-        while let fault = nextFault(receiving: true) {
-            switch fault {
-            case .receiveError(let error): return -Int(error)
-            case .overflow(let lost): kernelDrops += UInt64(lost)
-            default: break
-            }
+        switch nextFault(receiving: true) {
+        case .receiveError(let error): return -Int(error)
+        case .overflow(let lost): kernelDrops += UInt64(lost)
+        default: break
         }
         let n = min(burstLimit, tableSize, queue.count - queueHead)
         for i in 0..<n {
-            var frame = unsafe queue[queueHead + i]
+            var frame = queue[queueHead + i]
             frame.isAnswer = false
-            unsafe table[i] = unsafe frame
+            unsafe table[i] = frame
         }
         queueHead += n
         return n
@@ -155,12 +154,10 @@ import SluiceCore
     public mutating func transmit(_ count: Int) -> TransmitReport {
         var report = TransmitReport()
         var budget = Int.max
-        while let fault = nextFault(receiving: false) {
-            switch fault {
-            case .partialSend(let packets): budget = packets
-            case .sendRetries(let retries): report.retries += retries
-            default: break
-            }
+        switch nextFault(receiving: false) {
+        case .partialSend(let packets): budget = packets
+        case .sendRetries(let retries): report.retries += retries
+        default: break
         }
         for i in 0..<count where unsafe table[i].isAnswer {
             guard report.packets < budget else {
@@ -168,7 +165,7 @@ import SluiceCore
                 continue
             }
             let length = unsafe Int(table[i].length)
-            record(unsafe table[i].base, length)
+            unsafe record(table[i].base, length)
             report.packets += 1
             report.bytes += length
         }

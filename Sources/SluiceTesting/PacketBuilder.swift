@@ -95,10 +95,24 @@ public struct PacketBuilder: Sendable {
         return header + payload
     }
 
-    /// - Parameter extensions: (header's own number, its bytes with the next-header byte unset).
+    /// An IPv6 extension header: its own number, and its bytes with the next-header byte unset.
+    public typealias Extension = (number: UInt8, bytes: [UInt8])
+
+    /// Hop-by-hop 0, routing 43 or destination options 60, of 8 × (units + 1) bytes.
+    public static func extensionHeader(_ number: UInt8, units: UInt8 = 0) -> Extension {
+        (number, [0, units] + [UInt8](repeating: 0, count: 6 + Int(units) * 8))
+    }
+
+    /// A fragment header: offset in bytes, a multiple of 8. (0, false) is an atomic fragment.
+    public static func fragmentHeader(
+        offset: UInt16, more: Bool, identification: UInt32 = 0x0102_0304
+    ) -> Extension {
+        (44, [0, 0] + bigEndian(offset & ~7 | (more ? 1 : 0)) + bigEndian(identification))
+    }
+
     public static func ipv6(
         source: [UInt8] = address6(1), destination: [UInt8] = address6(2), nextHeader: UInt8,
-        _ payload: [UInt8], extensions: [(number: UInt8, bytes: [UInt8])] = []
+        _ payload: [UInt8], extensions: [Extension] = []
     ) -> [UInt8] {
         var chain: [UInt8] = []
         for (i, header) in extensions.enumerated() {
@@ -152,7 +166,7 @@ public struct PacketBuilder: Sendable {
 
     public static func udp6(
         _ sourcePort: UInt16, _ destinationPort: UInt16, _ payload: [UInt8],
-        checksum: Checksum = .valid, extensions: [(number: UInt8, bytes: [UInt8])] = []
+        checksum: Checksum = .valid, extensions: [Extension] = []
     ) -> [UInt8] {
         let datagram = udp(
             source: address6(1), destination: address6(2), sourcePort, destinationPort, payload,
