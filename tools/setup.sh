@@ -25,6 +25,7 @@ PACKAGES=(
     procps:/usr/bin/pgrep
     openssl:/usr/bin/openssl
     shellcheck:/usr/bin/shellcheck
+    binutils:/usr/bin/objdump
     python3:/usr/bin/python3
 )
 

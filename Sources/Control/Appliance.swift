@@ -11,12 +11,22 @@ import Wire
 /// rings of every worker, then privileges dropped in every thread, then the HTTP thread, then
 /// packets; ready when every worker has beaten. Whatever fails before that ends the start with
 /// one line and nothing left behind.
-public struct Appliance<Processor: PacketProcessor & ~Copyable> {
+public struct Appliance {
     private let options: RunOptions
     private let log: Logger
+    private let body: WorkerBody
 
-    public init(_ options: RunOptions, processor: Processor.Type, log: Logger) {
+    @inlinable
+    public init<Processor: PacketProcessor & ~Copyable>(
+        _ options: RunOptions, processor: Processor.Type, log: Logger
+    ) {
+        self.init(options, WorkerBody(processor), log)
+    }
+
+    @usableFromInline
+    init(_ options: RunOptions, _ body: WorkerBody, _ log: Logger) {
         self.options = options
+        self.body = body
         self.log = log
     }
 
@@ -42,13 +52,13 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
         let health = try ListenSocket(options.health, flag: "--health")
         let healthTCP = try openHealthTCP()
         var warnings: [String] = []
-        let plan = try makePlan(&warnings)
-        try checkMemory(plan, workers: placement.cpus.count)
+        let plan = try makePlan(workers: placement.cpus.count, &warnings)
+        try checkMemory(plan)
         let sink = try openSink(backend)
 
         let workers = try startWorkers(backend, placement, plan)
         let gauges = Gauges(
-            backend: backend, workers: workers, ruleNames: Processor.ruleNames)
+            backend: backend, workers: workers, ruleNames: body.ruleNames)
         for worker in workers { worker.dropPrivileges() }
         guard sluice_drop_capabilities() == 0 else {
             throw Failure(IOFailure("drop capabilities"))
@@ -79,7 +89,9 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
     private var backend: IOBackend { options.backend ?? .udp }
 
     /// Warnings are for later: a start that fails says one thing.
-    private func makePlan(_ warnings: inout [String]) throws(Failure) -> WorkerPlan {
+    private func makePlan(
+        workers: Int, _ warnings: inout [String]
+    ) throws(Failure) -> WorkerPlan {
         let interfaces = try Interfaces.resolve(
             named: options.interfaces, address: options.address)
         var settings = options.settings
@@ -88,6 +100,7 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
             warnings: &warnings)
         do throws(IOFailure) {
             var sockets = SocketOptions(waker: try Waker())
+            sockets.workers = workers
             sockets.address = options.address
             sockets.interfaces = options.interfaces
             sockets.slotSize = options.frameSize
@@ -103,8 +116,9 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
 
     /// Rings and tables are taken whole at start: more than the host has free would end in the
     /// out-of-memory killer, not in an error.
-    private func checkMemory(_ plan: WorkerPlan, workers: Int) throws(Failure) {
-        let tables = FlowTable<Processor.FlowState>.byteCount(capacity: plan.flowsPerWorker)
+    private func checkMemory(_ plan: WorkerPlan) throws(Failure) {
+        let tables = body.tableBytes(plan.flowsPerWorker)
+        let workers = plan.sockets.workers
         let total = workers * (plan.sockets.burst * plan.sockets.slotSize + tables)
         guard let available = ProcessReading.availableMemory(), total > available / 10 * 8 else {
             return
@@ -142,10 +156,8 @@ public struct Appliance<Processor: PacketProcessor & ~Copyable> {
         var workers: [WorkerThread] = []
         for (index, cpu) in placement.cpus.enumerated() {
             let worker = try WorkerThread(
-                index: index, cpu: cpu, rules: Processor.ruleNames.count)
-            var plan = plan
-            plan.sockets.workers = placement.cpus.count
-            try backend.start(worker, Processor.self, plan)
+                index: index, cpu: cpu, rules: body.ruleNames.count)
+            try worker.start { [body, plan] in try body.serve(backend, plan, $0) }
             workers.append(worker)
         }
         return workers

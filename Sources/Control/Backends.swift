@@ -1,40 +1,42 @@
 import Dataplane
 import PacketIO
 
-/// What the start of a worker asks of a backend beside the packet path.
-protocol SocketBackend: PacketIO, ~Copyable {
-    init(_ options: SocketOptions) throws(IOFailure)
-    /// Lets packets in, once all workers have opened.
-    func release() throws(IOFailure)
-    var ringByteCount: Int { get }
+/// What all workers have in common.
+@usableFromInline
+struct WorkerPlan: Sendable {
+    @usableFromInline var sockets: SocketOptions
+    @usableFromInline var settings: PathSettings
+    @usableFromInline var flowsPerWorker: Int
+    @usableFromInline var seed: UInt64
+    @usableFromInline var spins: Bool
 }
 
-extension UDPSocketIO: SocketBackend {}
-extension RawSocketIO: SocketBackend {}
+/// What a worker thread does, with backend and processor already chosen.
+@usableFromInline
+struct WorkerBody: Sendable {
+    @usableFromInline let ruleNames: [String]
+    /// Bytes of a flow table of so many entries.
+    @usableFromInline let tableBytes: @Sendable (Int) -> Int
+    @usableFromInline let serve: @Sendable (IOBackend, WorkerPlan, WorkerThread) throws -> Void
 
-extension IOBackend {
-    /// Starts a worker on this backend: the one place where the choice becomes a type.
-    func start<Processor: PacketProcessor & ~Copyable>(
-        _ thread: WorkerThread, _ processor: Processor.Type, _ plan: WorkerPlan
-    ) throws(Failure) {
-        switch self {
-        case .udp: try thread.start { try serve(UDPSocketIO.self, processor, plan, $0) }
-        case .raw: try thread.start { try serve(RawSocketIO.self, processor, plan, $0) }
+    /// The one place where the choice of a backend becomes a type. Inlinable down to the packet
+    /// loop: the module that names the processor compiles the loop for it.
+    @inlinable
+    init<Processor: PacketProcessor & ~Copyable>(_ processor: Processor.Type) {
+        ruleNames = Processor.ruleNames
+        tableBytes = { FlowTable<Processor.FlowState>.byteCount(capacity: $0) }
+        serve = { backend, plan, thread in
+            switch backend {
+            case .udp: try serveWorker(UDPSocketIO.self, Processor.self, plan, thread)
+            case .raw: try serveWorker(RawSocketIO.self, Processor.self, plan, thread)
+            }
         }
     }
 }
 
-/// What all workers have in common.
-struct WorkerPlan: Sendable {
-    var sockets: SocketOptions
-    var settings: PathSettings
-    var flowsPerWorker: Int
-    var seed: UInt64
-    var spins: Bool
-}
-
 /// The life of a worker thread: open, keep step, serve until told to stop.
-private func serve<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Copyable>(
+@inlinable
+func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Copyable>(
     _ backend: IO.Type, _ processor: Processor.Type, _ plan: WorkerPlan, _ thread: WorkerThread
 ) throws {
     var sockets = plan.sockets
@@ -50,8 +52,7 @@ private func serve<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~
             index: thread.index, io: io, processor: try Processor(worker: thread.index),
             settings: plan.settings, flowCapacity: plan.flowsPerWorker, seed: plan.seed,
             counters: thread.counters, node: thread.node))
-    let tableBytes = slot.pointee.byteCount
-    thread.facts.withLock { $0 = .init(ringBytes: ringBytes, tableBytes: tableBytes) }
+    thread.noteMemory(ring: ringBytes, tables: slot.pointee.byteCount)
     try thread.keepStep()
     try slot.pointee.io.release()
     slot.pointee.run(spins: plan.spins) { thread.shouldStop }

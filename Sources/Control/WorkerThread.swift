@@ -9,11 +9,12 @@ import Synchronization
 /// The thread opens its own sockets and memory, so that they lie on its CPU's node, and then
 /// keeps step with the others: opened, then unprivileged, then released. It never returns memory
 /// or sockets: they go with the process, so that port 6081 has a taker as long as it lives.
+@usableFromInline
 final class WorkerThread: Sendable {
-    let index: Int
+    @usableFromInline let index: Int
     let cpu: Int
-    let counters: CounterBlock
-    let waker: Waker
+    @usableFromInline let counters: CounterBlock
+    @usableFromInline let waker: Waker
     let facts = Mutex(Facts())
 
     private let isStopping = Atomic(false)
@@ -41,8 +42,8 @@ final class WorkerThread: Sendable {
         }
     }
 
-    var node: Int32 { sluice_node_of_cpu(Int32(cpu)) }
-    var shouldStop: Bool { isStopping.load(ordering: .relaxed) }
+    @usableFromInline var node: Int32 { sluice_node_of_cpu(Int32(cpu)) }
+    @usableFromInline var shouldStop: Bool { isStopping.load(ordering: .relaxed) }
 
     // ---- The control side.
 
@@ -102,7 +103,13 @@ final class WorkerThread: Sendable {
         opened.signal()
     }
 
+    @usableFromInline
+    func noteMemory(ring: Int, tables: Int) {
+        facts.withLock { $0 = Facts(ringBytes: ring, tableBytes: tables) }
+    }
+
     /// Called by the thread when its sockets are open: keeps step until packets may flow.
+    @usableFromInline
     func keepStep() throws(Failure) {
         opened.signal()
         mayDrop.wait()

@@ -29,8 +29,10 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
 /// One inner packet as a processor sees it: typed readers, and changes that keep every length
 /// and checksum right. It lives for one call and cannot be kept.
 @safe public struct Packet: ~Copyable, ~Escapable {
-    /// Bytes from the outer IPv4 header on, with the room to grow.
-    @usableFromInline let view: PacketView
+    // Not a PacketView: Swift 6.3 destroys a stored ~Escapable value by a call through its
+    // metadata, once per packet.
+    @usableFromInline let base: UnsafeMutableRawPointer
+    @usableFromInline let room: Int
     @usableFromInline var layout: PacketLayout
     @usableFromInline let facts: FrameFacts
     @usableFromInline let mtu: Int
@@ -49,13 +51,23 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
         _ view: PacketView, facts: FrameFacts, settings: PathSettings,
         scratch: UnsafeMutableRawPointer
     ) {
-        self.view = view
+        unsafe base = view.pointer(0)
+        room = view.count
         layout = PacketLayout()
         rewritten = false
         self.facts = facts
         mtu = settings.mtu
         checksumPolicy = settings.verifyOuterChecksum
         unsafe self.scratch = unsafe scratch
+    }
+
+    /// Bytes from the outer IPv4 header on, with the room to grow.
+    @inlinable
+    var view: PacketView {
+        @_lifetime(borrow self) @inline(__always) get {
+            // Sound: init took both from a view that outlives the packet.
+            unsafe PacketView(unsafeBase: base, count: room)
+        }
     }
 
     // ---- Readers.

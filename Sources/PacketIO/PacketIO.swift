@@ -21,6 +21,16 @@ public protocol PacketIO: ~Copyable {
     mutating func now() -> UInt64
 }
 
+/// What the start of a worker asks of a backend beside the packet path.
+public protocol SocketBackend: PacketIO, ~Copyable {
+    /// Opens the sockets of one worker, behind a filter that drops everything.
+    init(_ options: SocketOptions) throws(IOFailure)
+    /// Lets packets in, once all workers have opened.
+    func release() throws(IOFailure)
+    /// Memory of the buffer ring, bytes.
+    var ringByteCount: Int { get }
+}
+
 /// One frame of a burst: an outer IPv4 packet in a slot of the buffer ring.
 @safe public struct Frame: BitwiseCopyable {
     /// First byte of the outer IPv4 header.

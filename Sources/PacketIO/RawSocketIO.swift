@@ -7,7 +7,7 @@ import Wire
 /// Every raw socket is offered every packet (raw sockets have no SO_REUSEPORT balancing), which
 /// costs about 0.27 µs per packet and further socket: a backend for few workers. A `PortSink`
 /// must live as long as any of them.
-@safe public struct RawSocketIO: PacketIO, ~Copyable {
+@safe public struct RawSocketIO: SocketBackend, ~Copyable {
     private var receiver: BurstReceiver
     private var sender: BurstSender
     private let table: FixedTable<Frame>

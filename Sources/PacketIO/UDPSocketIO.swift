@@ -7,7 +7,7 @@ import Wire
 /// A UDP socket hands over no outer header: one is written in front of the payload from what
 /// recvmsg says (addresses, port, TTL, TOS), so the worker sees the same outer IPv4 packet as
 /// with every other backend.
-@safe public struct UDPSocketIO: PacketIO, ~Copyable {
+@safe public struct UDPSocketIO: SocketBackend, ~Copyable {
     private static var outerLength: Int { IPv4Header.minimumLength + UDPHeader.length }
 
     private var receiver: BurstReceiver

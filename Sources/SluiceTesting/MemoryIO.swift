@@ -77,7 +77,7 @@ import SluiceCore
     }
 
     deinit {
-        for unsafe slab in unsafe slabs { unsafe slab.deallocate() }
+        unsafe slabs.forEach { unsafe $0.deallocate() }
         unsafe recording.deallocate()
         unsafe table.deallocate()
     }

@@ -4,7 +4,7 @@
 /// lives. Every parser guards a header's length once and then reads its fields; the accessors
 /// assert their bounds (live in debug builds, under test and under fuzzing) and cost one
 /// instruction in release builds.
-@safe public struct PacketView: ~Escapable {
+@safe public struct PacketView: ~Escapable, BitwiseCopyable {
     @usableFromInline let base: UnsafeMutableRawPointer
     /// Bytes that may be read and written.
     public let count: Int

@@ -177,9 +177,10 @@ struct Replacer: PacketProcessor {
 @Suite("What a processor changes")
 struct PacketReplaceTests {
     private static func text(using random: inout SeededGenerator) -> String {
-        String((0..<Int.random(in: 0...40, using: &random)).map { _ in
-            "abc".randomElement(using: &random)!
-        })
+        String(
+            (0..<Int.random(in: 0...40, using: &random)).map { _ in
+                "abc".randomElement(using: &random)!
+            })
     }
 
     /// Growing, shrinking and equal replacements, one or two in a row, over random texts of three

@@ -192,8 +192,10 @@ struct WorkerTests {
         var bench = try Bench()
         bench.enqueue(
             [0, 0x2000, 0x2001, 0x0002].map {
-                PacketBuilder(PacketBuilder.udp4(1, 2, [UInt8](repeating: 1, count: 8), flagsAndOffset: $0))
-                    .bytes()
+                PacketBuilder(
+                    PacketBuilder.udp4(1, 2, [UInt8](repeating: 1, count: 8), flagsAndOffset: $0)
+                )
+                .bytes()
             })
         bench.runDry()
         #expect(bench.counters.read(.flowsCreated) == 2)

@@ -157,6 +157,25 @@ struct PortSinkTests {
         }
     }
 
+    /// `udp` on one address: a sink for the others that does not stand in its way.
+    @Test func `a shared one leaves its address to the group and takes the rest`() throws {
+        try Network.isolated {
+            let sink = try PortSink(address: 0, sharing: true)
+            let icmp = try RawObserver(Int32(IPPROTO_ICMP), at: 0)
+            let sender = try RawSender()
+            var io = try Backend.udp.open(socketOptions())
+            try io.release()
+            var elsewhere = gatewayPacket()
+            elsewhere.destination = 0x7F00_0009
+            for packet in [gatewayPacket(), elsewhere, gatewayPacket(), elsewhere] {
+                try sender.send(packet.bytes())
+            }
+            #expect(drain(&io).count == 2)
+            #expect(icmp.packets().isEmpty)
+            withExtendedLifetime(sink) {}
+        }
+    }
+
     @Test func `with it no port unreachable leaves, whatever comes in`() throws {
         try Network.isolated {
             let icmp = try RawObserver(Int32(IPPROTO_ICMP), at: 0)

@@ -8,12 +8,29 @@ enum HostileBytes {
     static let chains: [[PacketBuilder.Extension]] =
         (0...6).map { count in (0..<count).map { _ in PacketBuilder.extensionHeader(60) } }
         + [
-            [PacketBuilder.extensionHeader(0, units: 3)], [PacketBuilder.extensionHeader(43, units: 255)], [PacketBuilder.extensionHeader(0), PacketBuilder.extensionHeader(43), PacketBuilder.extensionHeader(60)],
+            [PacketBuilder.extensionHeader(0, units: 3)],
+            [PacketBuilder.extensionHeader(43, units: 255)],
+            [
+                PacketBuilder.extensionHeader(0), PacketBuilder.extensionHeader(43),
+                PacketBuilder.extensionHeader(60),
+            ],
             [PacketBuilder.fragmentHeader(offset: 0, more: false)],  // atomic: RFC 6946
-            [PacketBuilder.fragmentHeader(offset: 0, more: true)], [PacketBuilder.fragmentHeader(offset: 1480, more: true)],
-            [PacketBuilder.extensionHeader(0), PacketBuilder.fragmentHeader(offset: 1480, more: false)],
-            [PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60), PacketBuilder.fragmentHeader(offset: 0, more: false)],
-            [PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60), PacketBuilder.fragmentHeader(offset: 0, more: true)],
+            [PacketBuilder.fragmentHeader(offset: 0, more: true)],
+            [PacketBuilder.fragmentHeader(offset: 1480, more: true)],
+            [
+                PacketBuilder.extensionHeader(0),
+                PacketBuilder.fragmentHeader(offset: 1480, more: false),
+            ],
+            [
+                PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60),
+                PacketBuilder.extensionHeader(60),
+                PacketBuilder.fragmentHeader(offset: 0, more: false),
+            ],
+            [
+                PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60),
+                PacketBuilder.extensionHeader(60), PacketBuilder.extensionHeader(60),
+                PacketBuilder.fragmentHeader(offset: 0, more: true),
+            ],
         ]
 
     static let inner: [[UInt8]] = {
@@ -24,7 +41,8 @@ enum HostileBytes {
             PacketBuilder.udp4(1, 2, text, options: [UInt8](repeating: 1, count: 40)),
             PacketBuilder.tcp4(40_000, 443, text), PacketBuilder.tcp4(22, 50_000, []),
             PacketBuilder.icmp4(type: 8, sequence: 1), PacketBuilder.icmp6(type: 128, sequence: 1),
-            PacketBuilder.ipv4(protocolNumber: 47, text), PacketBuilder.ipv4(protocolNumber: 50, []),
+            PacketBuilder.ipv4(protocolNumber: 47, text),
+            PacketBuilder.ipv4(protocolNumber: 50, []),
         ]
         for flags in [0x2000, 0x2001, 0x0001, 0x4000, 0x8000, 0x1FFF] as [UInt16] {
             packets.append(PacketBuilder.udp4(40_000, 3000, text, flagsAndOffset: flags))

@@ -88,7 +88,9 @@ private final class ReuseportGroup {
         guard send(sender.descriptor.raw, datagram, datagram.count, 0) == datagram.count else {
             throw IOFailure("send a datagram")
         }
-        var polled = sockets.map { pollfd(fd: $0.descriptor.raw, events: Int16(POLLIN), revents: 0) }
+        var polled = sockets.map {
+            pollfd(fd: $0.descriptor.raw, events: Int16(POLLIN), revents: 0)
+        }
         poll(&polled, nfds_t(polled.count), 1000)
         return polled.indices.filter { i in
             var byte: UInt8 = 0

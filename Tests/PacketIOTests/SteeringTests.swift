@@ -99,7 +99,9 @@ struct SteeringTests {
     @Test func `endpoint, cookie, attachment and outer header do not steer`() {
         var builder = PacketBuilder(HostileBytes.inner[0])
         let usual = worker(builder.bytes(), .outerIPv4, 32)
-        builder.options = [.cookie(7), .endpoint(8), PacketBuilder.Option(0x0103, 1, [1, 2, 3, 4])]
+        builder.options = [
+            .cookie(7), .endpoint(8), PacketBuilder.Option(0x0103, 1, [1, 2, 3, 4]),
+        ]
         builder.sourcePort = 1
         builder.source = 1
         builder.outerOptions = [1, 1, 1, 0]
