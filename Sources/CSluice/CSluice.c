@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "CSluice.h"
 
+#include <linux/sock_diag.h>
 #include <numa.h>
 #include <sched.h>
 
@@ -196,4 +197,27 @@ int sluice_accept_nonblocking(int fd) {
     if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLIN)) return -EAGAIN;
     int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     return client >= 0 ? client : -errno;
+}
+
+void sluice_hold_standard_descriptors(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0) {
+            int null = open("/dev/null", O_RDWR);
+            (void)null;
+        }
+}
+
+void sluice_write_error_line(const char *line, size_t length) {
+    // A pipe that polls writable takes PIPE_BUF bytes at once.
+    struct pollfd p = {2, POLLOUT, 0};
+    if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLOUT)) return;
+    ssize_t ignored = write(2, line, length < 4096 ? length : 4096);
+    (void)ignored;
+}
+
+uint32_t sluice_socket_drops(int fd) {
+    uint32_t info[SK_MEMINFO_VARS] = {0};
+    socklen_t size = sizeof info;
+    getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size);
+    return info[SK_MEMINFO_DROPS];
 }

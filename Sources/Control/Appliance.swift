@@ -59,21 +59,20 @@ public struct Appliance {
         let workers = try startWorkers(backend, placement, plan)
         let gauges = Gauges(
             backend: backend, workers: workers, ruleNames: body.ruleNames)
-        for worker in workers { worker.dropPrivileges() }
+        for worker in workers { try worker.dropPrivileges() }
         guard sluice_drop_capabilities() == 0 else {
             throw Failure(IOFailure("drop capabilities"))
         }
         let server = try HealthServer(health, gauges: gauges)
-        // Nothing can fail from here on. As long as the process lives, 6081 has a taker and no
-        // second appliance may start.
+        // As long as the process lives, 6081 has a taker and no second appliance may start.
         sink?.keepUntilExit()
-        lock.keepUntilExit()
-        for worker in workers { worker.release() }
+        let lockDescriptor = lock.keepUntilExit()
+        for worker in workers { try worker.release() }
         logStart(gauges, warnings)
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
-            log: log)
+            lock: lockDescriptor, log: log)
         loop.run()
         stop(workers)
         server.stop()
@@ -130,7 +129,7 @@ public struct Appliance {
     }
 
     /// Probes port 6081 with a plain bind, and leaves a sink where packets may come that no
-    /// worker's UDP socket takes: with `raw`, and with `udp` on one address only.
+    /// worker's UDP socket takes: with `raw`, and with `udp` on one address or interface only.
     private func openSink(_ backend: IOBackend) throws(Failure) -> PortSink? {
         do throws(IOFailure) {
             let probe = try PortSink(address: 0)
@@ -142,7 +141,7 @@ public struct Appliance {
                 "UDP port 6081 is taken by another program or a kernel geneve device: "
                     + "`ss -lunp 'sport = :6081'` and `ip -d link show type geneve` name it")
         }
-        guard options.address != 0 else { return nil }
+        guard options.address != 0 || options.interfaces.count == 1 else { return nil }
         do throws(IOFailure) {
             return try PortSink(address: 0, sharing: true)
         } catch {

@@ -55,5 +55,6 @@ func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Co
     thread.noteMemory(ring: ringBytes, tables: slot.pointee.byteCount)
     try thread.keepStep()
     try slot.pointee.io.release()
+    thread.noteRunning()
     slot.pointee.run(spins: plan.spins) { thread.shouldStop }
 }

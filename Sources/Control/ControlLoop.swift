@@ -8,6 +8,8 @@ struct ControlLoop: ~Copyable {
     private let limits: DrainLimits
     private let signals: SignalReader
     private var healthTCP: HealthTCPPort?
+    /// Whoever asks who holds the instance lock connects to this.
+    private let lock: Int32
     private let log: Logger
     private var drain: Drain?
     private var lastHealth = Health.starting
@@ -17,12 +19,13 @@ struct ControlLoop: ~Copyable {
 
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
-        healthTCP: consuming HealthTCPPort?, log: Logger
+        healthTCP: consuming HealthTCPPort?, lock: Int32, log: Logger
     ) {
         self.gauges = gauges
         limits = drain
         self.signals = signals
         self.healthTCP = healthTCP
+        self.lock = lock
         self.log = log
         sampler = BusySampler(now: sluice_monotonic_ns(), busy: ControlLoop.busy(gauges))
     }
@@ -36,6 +39,7 @@ struct ControlLoop: ~Copyable {
             }
             let now = sluice_monotonic_ns()
             noteHealth(gauges.health)
+            TCPClients.turnAway(lock)
             if let ratios = sampler.sample(now: now, busy: ControlLoop.busy(gauges)) {
                 gauges.setBusy(ratios)
             }

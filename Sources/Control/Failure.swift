@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import PacketIO
 
 /// Why the appliance cannot start: one line for a person, and the exit code.
@@ -33,7 +33,7 @@ public struct Failure: Error, CustomStringConvertible, Sendable {
 
     /// Says it in one line on standard error and ends the process.
     public func printAndExit(program: String) -> Never {
-        FileHandle.standardError.write(Data("\(program): \(description)\n".utf8))
+        StandardError.write("\(program): \(description)")
         exit(code.rawValue)
     }
 }

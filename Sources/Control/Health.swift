@@ -15,7 +15,7 @@ public enum Health: Equatable, Sendable {
     public init(now: UInt64, heartbeats: [UInt64], isDraining: Bool) {
         if isDraining {
             self = .draining
-        } else if heartbeats.contains(0) {
+        } else if heartbeats.isEmpty || heartbeats.contains(0) {
             self = .starting
         } else {
             // A beat may be younger than `now`, which was read before it.

@@ -11,23 +11,43 @@ struct HealthTCPPort: ~Copyable {
 
     init(_ socket: consuming ListenSocket) {
         descriptor = socket.takeDescriptor()
+        setReuse(0)
     }
 
     deinit { close(descriptor) }
 
     /// Listens or stops; turns away who has connected.
     mutating func update(isHealthy: Bool) {
-        if isHealthy != isListening {
-            if isHealthy {
-                listen(descriptor, 1024)
-            } else {
-                shutdown(descriptor, Int32(SHUT_RD))
-            }
-            isListening = isHealthy
-        }
-        guard isListening else { return }
-        while true {
-            let client = sluice_accept_nonblocking(descriptor)
+        if isHealthy != isListening { isListening = isHealthy ? startListening() : stopListening() }
+        if isListening { TCPClients.turnAway(descriptor) }
+    }
+
+    /// SO_REUSEADDR gets past our own connections in TIME_WAIT; left on, it would let another
+    /// program take the port while we do not listen.
+    private func startListening() -> Bool {
+        setReuse(1)
+        defer { setReuse(0) }
+        return listen(descriptor, 1024) == 0
+    }
+
+    private func stopListening() -> Bool {
+        shutdown(descriptor, Int32(SHUT_RD))
+        return false
+    }
+
+    private func setReuse(_ value: Int32) {
+        var value = value
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &value, 4)
+    }
+}
+
+/// Clients whose connection says all.
+enum TCPClients {
+    /// Accepts and closes, up to a bound, so that a flood of clients cannot hold up the control
+    /// loop.
+    static func turnAway(_ listener: Int32) {
+        for _ in 0..<1024 {
+            let client = sluice_accept_nonblocking(listener)
             guard client >= 0 else { return }
             close(client)
         }

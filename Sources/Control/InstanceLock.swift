@@ -17,7 +17,7 @@ struct InstanceLock: ~Copyable {
                 "another appliance, \(InstanceLock.holder()), runs in this network namespace: "
                     + "stop it first, two would answer every packet twice")
         }
-        listen(socket.raw, 8)
+        listen(socket.raw, 64)
         self.socket = socket
     }
 
@@ -30,13 +30,20 @@ struct InstanceLock: ~Copyable {
         }
     }
 
-    consuming func keepUntilExit() { socket.keepUntilExit() }
+    /// Keeps the lock until the process ends; whoever asks for its holder connects to this.
+    consuming func keepUntilExit() -> Int32 {
+        let descriptor = socket.raw
+        socket.keepUntilExit()
+        return descriptor
+    }
 
     /// "sluice (pid 42)".
     private static func holder() -> String {
-        let fd = CSluice.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        // Not blocking: a holder that is busy or stopped must not hang the one who asks.
+        let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue)
+        let fd = CSluice.socket(AF_UNIX, type, 0)
         defer { close(fd) }
-        guard fd >= 0, sluice_connect_abstract(fd, name) == 0 else { return "which is stopping" }
+        guard fd >= 0, sluice_connect_abstract(fd, name) == 0 else { return "busy or stopping" }
         let pid = sluice_peer_pid(fd)
         guard pid > 0 else { return "of another container" }
         let command = ProcFile.read("/proc/\(pid)/comm").split(separator: "\n").first ?? "process"

@@ -90,6 +90,10 @@ enum Interfaces {
                         + "\(name) has \(limit): \(remedy), or lower mtu")
             }
             mtu = limit - Encapsulation.overhead
+            guard mtu >= 68 else {
+                throw Failure(
+                    .config, "interface \(name) has MTU \(limit), too small for Geneve: \(remedy)")
+            }
             warnings.append("interface \(name) has MTU \(limit): mtu lowered to \(mtu); \(remedy)")
         }
         return mtu

@@ -29,7 +29,7 @@ public struct LineLogHandler: LogHandler {
         case .json: line = LineLogHandler.json(time, event.level, text)
         }
         // The line is data, never a format string.
-        FileHandle.standardError.write(Data((line + "\n").utf8))
+        StandardError.write(line)
     }
 
     private static func json(_ time: String, _ level: Logger.Level, _ text: String) -> String {
@@ -52,4 +52,19 @@ public struct LineLogHandler: LogHandler {
         let thousandths = String(1000 + now.tv_nsec / 1_000_000).dropFirst()
         return "\(date)T\(time).\(thousandths)Z"
     }
+}
+
+/// Lines for people and log collectors, which may be slow or gone.
+public enum StandardError {
+    /// Writes the line, or loses it: never waits, never fails.
+    public static func write(_ line: String) {
+        let bytes = Array((line + "\n").utf8.map { CChar(bitPattern: $0) })
+        sluice_write_error_line(bytes, bytes.count)
+    }
+}
+
+/// Descriptors 0, 1 and 2.
+public enum StandardDescriptors {
+    /// Opens those that are closed, so that no socket takes their place.
+    public static func hold() { sluice_hold_standard_descriptors() }
 }

@@ -30,7 +30,10 @@ struct MetricsText {
             }
         }
         perWorker(r, "packets_rewritten", "Packets whose payload was changed", .packetsRewritten)
-        perWorker(r, "kernel_drops", "Packets the kernel lost before the worker", .kernelDrops)
+        perWorker(
+            r, "kernel_drops",
+            "Packets the socket lost before the worker: no room, or a wrong outer checksum",
+            .kernelDrops)
         perWorker(r, "send_retries", "Sends tried again on a full queue", .sendRetries)
         perWorker(r, "receive_errors", "Receive calls that failed", .receiveErrors)
     }
@@ -145,12 +148,12 @@ struct MetricsText {
     /// Label values: backslash, quote and line feed are escaped.
     static func escape(_ value: String) -> String {
         var escaped = ""
-        for character in value {
+        for character in value.unicodeScalars {
             switch character {
             case "\\": escaped += "\\\\"
             case "\"": escaped += "\\\""
             case "\n": escaped += "\\n"
-            default: escaped.append(character)
+            default: escaped.unicodeScalars.append(character)
             }
         }
         return escaped

@@ -40,6 +40,9 @@ public struct OptionReader {
     private func readPlacement(_ options: inout RunOptions) throws(Failure) {
         if let names = found("interface")?.text, names != "auto" {
             options.interfaces = names.split(separator: ",").map(String.init)
+            if options.interfaces.contains("auto") {
+                throw Failure(.usage, "interface: name interfaces or say auto, not both")
+            }
         }
         options.backend = try choice("io", "auto, udp or raw") { IOBackend(rawValue: $0) }
         options.workers = try choice("workers", "auto or a number from 1 to 1024") {

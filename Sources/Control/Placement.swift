@@ -12,6 +12,9 @@ public struct Placement: Equatable, Sendable {
         }
         let spare = chosen.isEmpty && allowed.count > 4 ? 1 : 0
         let pool = chosen.isEmpty ? Array(allowed.dropFirst(spare)) : chosen
+        guard !pool.isEmpty else {
+            throw Failure(.system, "the process may not run on any CPU: check its cpuset")
+        }
         cpus = (0..<(workers ?? pool.count)).map { pool[$0 % pool.count] }
     }
 }

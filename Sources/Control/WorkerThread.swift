@@ -22,6 +22,7 @@ final class WorkerThread: Sendable {
     private let mayDrop = DispatchSemaphore(value: 0)
     private let dropped = DispatchSemaphore(value: 0)
     private let mayRun = DispatchSemaphore(value: 0)
+    private let running = DispatchSemaphore(value: 0)
     private let stopped = DispatchSemaphore(value: 0)
     private let failure = Mutex<Failure?>(nil)
 
@@ -58,16 +59,25 @@ final class WorkerThread: Sendable {
             },
             run.toOpaque())
         guard result == 0 else { throw Failure(IOFailure("start a thread", errno: result)) }
-        opened.wait()
+        try wait(for: opened)
+    }
+
+    func dropPrivileges() throws(Failure) {
+        mayDrop.signal()
+        try wait(for: dropped)
+    }
+
+    /// Lets packets in.
+    func release() throws(Failure) {
+        mayRun.signal()
+        try wait(for: running)
+    }
+
+    /// Waits until the thread has got so far, or has failed.
+    private func wait(for step: DispatchSemaphore) throws(Failure) {
+        step.wait()
         if let failure = failure.withLock({ $0 }) { throw failure }
     }
-
-    func dropPrivileges() {
-        mayDrop.signal()
-        dropped.wait()
-    }
-
-    func release() { mayRun.signal() }
 
     /// Asks the thread to stop; does not wait for a packet.
     func stop() {
@@ -100,7 +110,7 @@ final class WorkerThread: Sendable {
 
     private func fail(_ error: Failure) {
         failure.withLock { $0 = error }
-        opened.signal()
+        for step in [opened, dropped, running] { step.signal() }
     }
 
     @usableFromInline
@@ -114,12 +124,16 @@ final class WorkerThread: Sendable {
         opened.signal()
         mayDrop.wait()
         let result = sluice_drop_capabilities()
-        dropped.signal()
         guard result == 0 else {
             throw Failure(IOFailure("drop capabilities", errno: result))
         }
+        dropped.signal()
         mayRun.wait()
     }
+
+    /// Called by the thread when packets may come.
+    @usableFromInline
+    func noteRunning() { running.signal() }
 }
 
 /// Carries a closure through pthread_create.

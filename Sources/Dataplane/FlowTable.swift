@@ -174,6 +174,16 @@ import Wire
         unsafe slots[slot].idle = idle
     }
 
+    /// Begins a flow anew that was closed: a SYN on the same addresses is another connection.
+    @inlinable @inline(__always)
+    public mutating func reopen(_ slot: Int, idle: UInt64) {
+        assert(slot >= 0 && slot < capacity)
+        // Sound: slot < capacity.
+        guard unsafe slots[slot].idle != idle else { return }
+        unsafe slots[slot].idle = idle
+        unsafe slots[slot].state = fresh
+    }
+
     /// Frees what has been idle too long in the next `buckets` buckets; returns how many flows.
     @inlinable
     public mutating func sweep(buckets: Int, now: UInt64) -> Int {

@@ -149,7 +149,8 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
         if let reason = reasonNotToRewrite() { return .refused(reason) }
         let occurrences = count(needle, from: first)
         let newEnd = layout.innerEnd + occurrences * growth
-        guard newEnd - layout.inner <= mtu, newEnd <= view.count, newEnd <= 0xFFFF else {
+        guard growth <= 0 || newEnd - layout.inner <= mtu, newEnd <= view.count, newEnd <= 0xFFFF
+        else {
             return .refused(.tooBig)
         }
         rewrite(from: first, growth: occurrences * growth) { packet in

@@ -84,7 +84,10 @@ extension PacketLayout {
         guard length >= UDPHeader.length, ip.headerLength &+ length <= end,
             udp.destinationPort == GeneveHeader.port
         else { return .outerMalformed }
-        guard settings.allowedSources.contains(ip.source) else { return .sourceNotAllowed }
+        // A packet from ourselves would be answered to ourselves, for ever.
+        guard ip.source != ip.destination, ip.source &>> 24 != 127,
+            settings.allowedSources.contains(ip.source)
+        else { return .sourceNotAllowed }
         outerHeader = ip.headerLength
         outerEnd = ip.headerLength &+ length
         geneve = ip.headerLength &+ UDPHeader.length

@@ -72,6 +72,8 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             }
             return received
         }
+        // Before any of them is decided: no reader sees more decided than received.
+        counters.add(.packetsReceived, UInt64(truncatingIfNeeded: received))
         var bytes: UInt64 = 0
         let frames = unsafe io.frames
         for i in 0..<received {
@@ -96,7 +98,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             guard received <= 0 else { continue }
             if received < 0 {
                 // A socket that keeps failing must not keep a core busy.
-                io.wait(milliseconds: 10)
+                io.pause(milliseconds: 10)
             } else if !spins {
                 io.wait(milliseconds: Worker.sleepMilliseconds)
             }
@@ -145,7 +147,10 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         if found.isExpired { counters.add(.flowsExpired) }
         if found.isEvicted { counters.add(.flowsEvicted) }
         if found.isCookieChange { counters.add(.flowCookieChanges) }
-        // RFC 9293 §3.1: FIN and RST are bits 0 and 2.
+        // RFC 9293 §3.1: FIN, SYN, RST and ACK are bits 0, 1, 2 and 4.
+        if packet.layout.tcpFlags & 0b1_0010 == 0b0_0010 {
+            flows.reopen(found.slot, idle: settings.tcpIdle)
+        }
         if packet.layout.tcpFlags & 0b101 != 0 {
             flows.close(found.slot, idle: settings.closedIdle)
         }
@@ -162,17 +167,17 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         view.set32(16, source)
     }
 
-    /// Counts a packet under its endpoint, once the endpoint could be read.
+    /// Counts a packet under its endpoint. Only packets that could be read whole make an entry:
+    /// garbage with made-up ids must not use them up.
     @inlinable @inline(__always)
     func countEndpoint(_ layout: PacketLayout, isForwarded: Bool) {
-        guard layout.options.present & 1 != 0 else { return }
+        guard layout.options.present & 1 != 0, layout.transport != 0 else { return }
         counters.addEndpoint(
             counters.endpointEntry(layout.options.endpoint), isForwarded: isForwarded)
     }
 
     @inlinable @inline(__always)
     func count(_ received: Int, _ bytes: UInt64, _ report: TransmitReport) {
-        counters.add(.packetsReceived, UInt64(truncatingIfNeeded: received))
         counters.add(.bytesReceived, bytes)
         counters.add(.packetsForwarded, UInt64(truncatingIfNeeded: report.packets))
         counters.add(.bytesForwarded, UInt64(truncatingIfNeeded: report.bytes))

@@ -17,6 +17,8 @@ public protocol PacketIO: ~Copyable {
     mutating func transmit(_ count: Int) -> TransmitReport
     /// Sleeps until a frame may wait, `Waker.wake()` is called or the time is over.
     mutating func wait(milliseconds: Int32)
+    /// Sleeps until `Waker.wake()` is called or the time is over, whatever the socket says.
+    mutating func pause(milliseconds: Int32)
     /// Monotonic nanoseconds.
     mutating func now() -> UInt64
 }
@@ -26,7 +28,7 @@ public protocol SocketBackend: PacketIO, ~Copyable {
     /// Opens the sockets of one worker, behind a filter that drops everything.
     init(_ options: SocketOptions) throws(IOFailure)
     /// Lets packets in, once all workers have opened.
-    func release() throws(IOFailure)
+    mutating func release() throws(IOFailure)
     /// Memory of the buffer ring, bytes.
     var ringByteCount: Int { get }
 }

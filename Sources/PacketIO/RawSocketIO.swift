@@ -40,7 +40,8 @@ import Wire
     }
 
     /// Lets this worker's share in: replaces the drop-all filter in one step.
-    public func release() throws(IOFailure) {
+    public mutating func release() throws(IOFailure) {
+        receiver.startCountingDrops()
         try receiver.socket.attach(
             Steering.filter(worker: options.worker, workers: options.workers),
             "the steering filter")
@@ -77,5 +78,6 @@ import Wire
     }
 
     public mutating func wait(milliseconds: Int32) { receiver.wait(milliseconds: milliseconds) }
+    public mutating func pause(milliseconds: Int32) { receiver.pause(milliseconds: milliseconds) }
     public mutating func now() -> UInt64 { sluice_monotonic_ns() }
 }

@@ -139,6 +139,9 @@ public struct SocketOptions: Sendable {
         return false
     }
 
+    /// What the opening filter has dropped until now does not count.
+    mutating func startCountingDrops() { lastOverflow = sluice_socket_drops(socket.raw) }
+
     private mutating func noteOverflow(_ overflow: UInt32) {
         kernelDrops &+= UInt64(overflow &- lastOverflow)
         lastOverflow = overflow
@@ -147,6 +150,9 @@ public struct SocketOptions: Sendable {
     func wait(milliseconds: Int32) {
         _ = sluice_wait(socket.raw, wake, milliseconds)
     }
+
+    /// poll passes over a negative descriptor.
+    func pause(milliseconds: Int32) { _ = sluice_wait(-1, wake, milliseconds) }
 }
 
 /// One sendmmsg per burst of whole outer IPv4 packets on an IP_HDRINCL socket.

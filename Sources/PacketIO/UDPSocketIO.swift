@@ -43,7 +43,10 @@ import Wire
     }
 
     /// Lets packets in, once the whole group has joined.
-    public func release() throws(IOFailure) { try receiver.socket.detachFilter() }
+    public mutating func release() throws(IOFailure) {
+        receiver.startCountingDrops()
+        try receiver.socket.detachFilter()
+    }
 
     public var frames: UnsafeMutablePointer<Frame> { unsafe table.pointer() }
     public var burstCapacity: Int { table.count }
@@ -118,6 +121,7 @@ import Wire
     }
 
     public mutating func wait(milliseconds: Int32) { receiver.wait(milliseconds: milliseconds) }
+    public mutating func pause(milliseconds: Int32) { receiver.pause(milliseconds: milliseconds) }
     public mutating func now() -> UInt64 { sluice_monotonic_ns() }
 }
 

@@ -7,6 +7,11 @@ import Sluice
 @main
 enum SluiceCommand {
     static func main() {
+        StandardDescriptors.hold()
+        guard CommandLine.arguments.count > 1 else {
+            Failure(.usage, "say what to do: run or version (see sluice help)")
+                .printAndExit(program: "sluice")
+        }
         do {
             var command = try Root.parseAsRoot()
             try command.run()

@@ -133,6 +133,7 @@ import SluiceCore
     public var burstCapacity: Int { tableSize }
     public mutating func now() -> UInt64 { clock }
     public mutating func wait(milliseconds: Int32) { waits += 1 }
+    public mutating func pause(milliseconds: Int32) { waits += 1 }
 
     public mutating func receive() -> Int {
         clock &+= tick

@@ -68,10 +68,12 @@ public struct FlowKey: Equatable, Hashable, Sendable, BitwiseCopyable {
     /// A 64-bit hash for the flow table, keyed so that outsiders cannot aim at one bucket.
     @inlinable @inline(__always)
     public func hash(seed: UInt64) -> UInt64 {
+        // The seed is in both operands: an outsider can make neither of them zero.
+        let other = seed.byteSwapped
         var h = seed
-        h = FlowKey.mix(h ^ lowAddress.low, 0x9E37_79B9_7F4A_7C15 ^ highAddress.low)
-        h = FlowKey.mix(h ^ lowAddress.high, 0xD6E8_FEB8_6659_FD93 ^ highAddress.high)
-        h = FlowKey.mix(h ^ endpoint, 0xA5A3_5625_E1F5_A7B1 ^ tail)
+        h = FlowKey.mix(h ^ lowAddress.low, other ^ 0x9E37_79B9_7F4A_7C15 ^ highAddress.low)
+        h = FlowKey.mix(h ^ lowAddress.high, other ^ 0xD6E8_FEB8_6659_FD93 ^ highAddress.high)
+        h = FlowKey.mix(h ^ endpoint, other ^ 0xA5A3_5625_E1F5_A7B1 ^ tail)
         return h
     }
 

@@ -96,6 +96,21 @@ struct PacketReaderTests {
                 == Reading(isFragment: true, isLaterFragment: true, length: 23))
     }
 
+    @Test func `headers that lie about their length have no payload`() throws {
+        var tcp = PacketBuilder.tcp4(1, 2, [5, 6, 7])
+        for words in [0, 4, 6, 15] as [UInt8] {
+            tcp[32] = words << 4
+            #expect(
+                try read(tcp)
+                    == Reading(protocolNumber: 6, ports: [1, 2], tcpFlags: 0x18, length: 43))
+        }
+        var udp = PacketBuilder.udp4(1, 2, [5, 6, 7])
+        for length in [0, 7, 12, 0xFFFF] as [UInt16] {
+            udp.replaceSubrange(24..<26, with: bigEndian(length))
+            #expect(try read(udp) == Reading(ports: [1, 2], length: 31))
+        }
+    }
+
     @Test func `searching looks at the payload and nothing else`() throws {
         struct Searcher: PacketProcessor {
             var found: [Int?] = []

@@ -265,7 +265,7 @@ struct EndpointCounterTests {
         counters.readEndpoints().map { [$0.endpoint, $0.forwarded, $0.dropped] }
     }
 
-    @Test func `a malformed inner packet still counts, an unreadable endpoint does not`() throws {
+    @Test func `only packets that can be read whole make an entry`() throws {
         var bench = try Bench()
         var malformed = PacketBuilder([0x45])
         malformed.options[0] = .endpoint(9)
@@ -273,7 +273,7 @@ struct EndpointCounterTests {
         anonymous.options.remove(at: 0)
         bench.enqueue([malformed.bytes(), anonymous.bytes(), [1, 2, 3]])
         bench.runDry()
-        #expect(rows(bench.counters) == [[9, 0, 1]])
+        #expect(rows(bench.counters) == [])
     }
 
     @Test func `endpoints beyond the capacity share one entry, and none is lost`() throws {

@@ -82,7 +82,7 @@ func drain(
         let n = io.receive()
         guard n > 0 else {
             idle += 1
-            io.wait(milliseconds: 30)
+            io.wait(milliseconds: 50)
             continue
         }
         idle = 0

@@ -189,6 +189,10 @@ struct PortSinkTests {
             zero.outerChecksum = .zero
             try sender.send(zero.bytes())
             #expect(icmp.packets().isEmpty)
+            // It keeps nothing: its queue (…:17C1 is port 6081) is empty.
+            let line = try Network.statistics("udp").split(separator: "\n").dropFirst().first
+            let columns = try #require(line).split(separator: " ")
+            #expect(columns[1].hasSuffix(":17C1") && columns[4] == "00000000:00000000")
             withExtendedLifetime(sink) {}
         }
     }

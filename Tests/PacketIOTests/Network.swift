@@ -33,6 +33,20 @@ enum Network {
         try configureLoopback(SIOCSIFMTU) { $0.ifr_ifru.ifru_mtu = mtu }
     }
 
+    /// A file of this namespace below /proc/net.
+    static func statistics(_ name: String) throws -> String {
+        let file = FileDescriptor(open("/proc/thread-self/net/" + name, O_RDONLY | O_CLOEXEC))
+        var text = [UInt8](repeating: 0, count: 1 << 16)
+        let n = read(file.raw, &text, text.count)
+        guard n > 0 else { throw IOFailure("read /proc/net/\(name)") }
+        return String(decoding: text[0..<n], as: UTF8.self)
+    }
+
+    /// Runs a command in this namespace.
+    static func run(_ command: String) throws {
+        guard system(command) == 0 else { throw IOFailure("run \(command)", errno: EINVAL) }
+    }
+
     private static func configureLoopback(
         _ request: Int32, _ set: (inout ifreq) -> Void
     ) throws {
@@ -90,7 +104,7 @@ struct RawObserver: ~Copyable {
     func packets() -> [[UInt8]] {
         var packets: [[UInt8]] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
-        while isReadable(socket.raw, milliseconds: 30) {
+        while isReadable(socket.raw, milliseconds: 50) {
             let n = recv(socket.raw, &buffer, buffer.count, Int32(MSG_DONTWAIT))
             if n >= 0 { packets.append(Array(buffer[0..<n])) }
         }

@@ -162,6 +162,16 @@ int sluice_interface_flags(const char *name);
 // A TUN device without packet information, non-blocking: its descriptor, or -errno.
 int sluice_open_tun(const char *name);
 
+// Opens /dev/null for every closed descriptor of 0, 1 and 2, so that no socket becomes one.
+void sluice_hold_standard_descriptors(void);
+
+// Writes a line to standard error if that can be done without waiting; else the line is lost.
+// Never fails: a log reader that died or sleeps must not hold up the appliance.
+void sluice_write_error_line(const char *line, size_t length);
+
+// Datagrams that the socket has dropped so far, for want of room or by its filter.
+uint32_t sluice_socket_drops(int fd);
+
 // Signals as a descriptor; the signals are blocked in the calling thread (and so in threads
 // that it starts afterwards); SIGPIPE is ignored. Returns the descriptor or -errno.
 int sluice_signal_descriptor(const int *signals, int count);
