@@ -3,7 +3,7 @@
 //
 // Arrows go one way: CSluice <- Wire <- PacketIO <- Dataplane <- Control <- executables.
 // The hot modules (Wire, PacketIO, Dataplane) have no third-party dependency and never
-// import Control; Tests/ArchitectureTests guards that.
+// import Control; ArchitectureTests guards that.
 import PackageDescription
 
 let hot: [SwiftSetting] = [
