@@ -32,7 +32,8 @@ struct ReviewTests {
     func reopened() throws {
         var bench = try Bench(PassThrough.self)
         for flags in [0x02, 0x11, 0x02] as [UInt8] {
-            _ = bench.outcome(of: PacketBuilder(PacketBuilder.tcp4(5, 80, [], flags: flags)).bytes())
+            _ = bench.outcome(
+                of: PacketBuilder(PacketBuilder.tcp4(5, 80, [], flags: flags)).bytes())
         }
         // Longer than a closed flow's rest, shorter than an open one's.
         bench.worker.io.advance(nanoseconds: 60_000_000_000)
