@@ -13,7 +13,7 @@ final class HealthServer {
     private let group: MultiThreadedEventLoopGroup
     private let channel: any Channel
 
-    /// The port is bound by `bind` before anything starts, so that a busy one is known early.
+    /// The port was bound before anything started, so that a busy one is known early.
     init(_ socket: consuming ListenSocket, gauges: Gauges) throws {
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let clients = ClientList()

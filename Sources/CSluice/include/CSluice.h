@@ -107,16 +107,9 @@ SLUICE_HOT static inline struct sluice_ancillary sluice_read_ancillary(struct ms
 // First occurrence of needle in hay, or -1. HOT: pure computation within [hay, hay + length).
 SLUICE_HOT long sluice_find(const uint8_t *hay, long length, const uint8_t *needle, long count);
 
-// HOT: plain memory moves, named so that the compiler's lock check knows them.
+// HOT: a plain memory copy, named so that the compiler's lock check knows it.
 SLUICE_HOT static inline void sluice_copy(void *to, const void *from, size_t count) {
     memcpy(to, from, count);
-}
-SLUICE_HOT static inline void sluice_move(void *to, const void *from, size_t count) {
-    memmove(to, from, count);
-}
-// HOT: asks for a cache line ahead of use.
-SLUICE_HOT static inline void sluice_prefetch(const void *address) {
-    __builtin_prefetch(address, 1, 3);
 }
 
 // ---- Threads and memory -------------------------------------------------------------------
