@@ -69,6 +69,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        // The cost of the packet loop, counted by tools/instructions beside the same work in C.
+        .target(name: "CInspect", path: "Tests/CInspect"),
+        .executableTarget(
+            name: "PacketCost", dependencies: ["CInspect", "SluiceCore", "SluiceTesting"],
+            path: "Tests/PacketCost"),
+
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
         .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),
         .testTarget(

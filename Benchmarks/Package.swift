@@ -7,7 +7,7 @@ let package = Package(
     dependencies: [.package(name: "sluice", path: "..")],
     targets: [
         .executableTarget(
-            name: "PacketCost",
+            name: "Micro",
             dependencies: [
                 .product(name: "SluiceCore", package: "sluice"),
                 .product(name: "SluiceTesting", package: "sluice"),

@@ -26,6 +26,7 @@ PACKAGES=(
     openssl:/usr/bin/openssl
     shellcheck:/usr/bin/shellcheck
     binutils:/usr/bin/objdump
+    valgrind:/usr/bin/valgrind
     python3:/usr/bin/python3
 )
 

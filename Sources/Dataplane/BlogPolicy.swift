@@ -16,7 +16,7 @@ public struct BlogPolicy: PacketProcessor {
 
     public init(worker: Int) {}
 
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func process(
         _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
     ) -> Verdict {
@@ -30,13 +30,14 @@ public struct BlogPolicy: PacketProcessor {
         }
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     func chat(_ packet: inout Packet, _ context: inout ProcessorContext) -> Verdict {
-        if packet.contains(dropMe) {
+        guard let found = packet.firstIndex(of: dropMe, or: weaklyTyped) else { return .forward }
+        guard found.isSecond, !packet.contains(dropMe, from: found.index) else {
             context.hit(rule: 0)
             return .drop(.rule)
         }
-        switch packet.replaceAll(weaklyTyped, with: stronglyTyped) {
+        switch packet.replaceAll(weaklyTyped, with: stronglyTyped, from: found.index) {
         case .absent:
             return .forward
         case .replaced:
@@ -48,7 +49,7 @@ public struct BlogPolicy: PacketProcessor {
     }
 
     /// Only echo messages carry a sequence number (RFC 792): ICMP errors pass.
-    @inlinable
+    @inlinable @inline(__always)
     func ping(_ packet: borrowing Packet, _ context: inout ProcessorContext) -> Verdict {
         guard let icmp = packet.icmp,
             icmp.type == ICMPHeader.echoRequest || icmp.type == ICMPHeader.echoReply,

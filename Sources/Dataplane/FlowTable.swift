@@ -105,7 +105,7 @@ import Wire
     }
 
     /// Finds the flow or makes it.
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func find(
         _ key: FlowKey, cookie: UInt32, now: UInt64, idle: UInt64
     ) -> Lookup {
@@ -121,11 +121,18 @@ import Wire
             refresh(&lookup, cookie: cookie, now: now, idle: idle)
             return lookup
         }
-        lookup.slot = place(home, now: now, &lookup)
+        return insert(
+            Slot(key: key, lastSeen: now, idle: idle, cookie: cookie, state: fresh), tag, home)
+    }
+
+    /// Out of line: the first packet of a flow pays, not every one.
+    @inlinable @inline(never)
+    mutating func insert(_ slot: Slot, _ tag: UInt32, _ home: Int) -> Lookup {
+        var lookup = Lookup()
+        lookup.slot = place(home, now: slot.lastSeen, &lookup)
         lookup.isNew = true
         unsafe tags[lookup.slot] = tag
-        unsafe slots[lookup.slot] = Slot(
-            key: key, lastSeen: now, idle: idle, cookie: cookie, state: fresh)
+        unsafe slots[lookup.slot] = slot
         return lookup
     }
 

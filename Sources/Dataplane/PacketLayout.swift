@@ -54,7 +54,7 @@ extension PacketLayout {
     /// Reads a frame from the outside in. Nil on success, else why it cannot be served. After
     /// `innerMalformed` the outer part of the layout is still right.
     @inlinable @inline(__always)
-    mutating func parse(
+    public mutating func parse(
         _ view: PacketView, facts: FrameFacts, settings: PathSettings
     ) -> DropReason? {
         if facts.contains(.truncated) { return .tooBig }
@@ -77,9 +77,9 @@ extension PacketLayout {
             return .outerChecksum
         }
         let end = Int(ip.totalLength)
-        guard end &- ip.headerLength >= UDPHeader.length,
-            let udp = UDPHeader(view, at: ip.headerLength)
-        else { return .outerMalformed }
+        guard let udp = UDPHeader(view.prefix(end), at: ip.headerLength) else {
+            return .outerMalformed
+        }
         let length = Int(udp.datagramLength)
         guard length >= UDPHeader.length, ip.headerLength &+ length <= end,
             udp.destinationPort == GeneveHeader.port
@@ -92,31 +92,30 @@ extension PacketLayout {
         outerEnd = ip.headerLength &+ length
         geneve = ip.headerLength &+ UDPHeader.length
         if settings.verifyOuterChecksum == .always, !facts.contains(.checksumVerified),
-            !verifiesOuterChecksum(view)
+            !PacketLayout.verifyOuterChecksum(view, from: outerHeader, to: outerEnd)
         {
             return .outerChecksum
         }
         return nil
     }
 
-    /// RFC 768: zero means that the sender computed none.
+    /// The outer UDP checksum of [header, end). RFC 768: zero means that the sender computed none.
     @inlinable
-    func verifiesOuterChecksum(_ view: PacketView) -> Bool {
-        guard view.u16(outerHeader &+ 6) != 0 else { return true }
+    static func verifyOuterChecksum(_ view: PacketView, from header: Int, to end: Int) -> Bool {
+        guard view.u16(header &+ 6) != 0 else { return true }
         var sum = InternetChecksum()
         sum.add(view, at: 12, count: 8)
         sum.add(UInt16(IPProtocol.udp))
-        sum.add(UInt16(truncatingIfNeeded: outerEnd &- outerHeader))
-        sum.add(view, at: outerHeader, count: outerEnd &- outerHeader)
+        sum.add(UInt16(truncatingIfNeeded: end &- header))
+        sum.add(view, at: header, count: end &- header)
         return sum.verifies
     }
 
     /// Geneve and its options (RFC 8926 §3.4, §3.5), and the agreement with what is inside.
     @inlinable @inline(__always)
     mutating func parseGeneve(_ view: PacketView, settings: PathSettings) -> DropReason? {
-        guard outerEnd &- geneve >= GeneveHeader.fixedLength,
-            let header = GeneveHeader(view, at: geneve)
-        else { return .geneveMalformed }
+        let view = view.prefix(outerEnd)
+        guard let header = GeneveHeader(view, at: geneve) else { return .geneveMalformed }
         guard header.version == 0 else { return .geneveVersion }
         inner = geneve &+ header.length
         guard inner <= outerEnd else { return .geneveMalformed }
@@ -144,9 +143,9 @@ extension PacketLayout {
     /// Inner IPv4 (RFC 791 §3.1), any header length.
     @inlinable @inline(__always)
     mutating func parseIPv4(_ view: PacketView) -> DropReason? {
-        let available = outerEnd &- inner
-        guard available >= IPv4Header.minimumLength, let ip = IPv4Header(view, at: inner),
-            ip.isWellFormed(available: available)
+        let view = view.prefix(outerEnd)
+        guard let ip = IPv4Header(view, at: inner),
+            ip.isWellFormed(available: outerEnd &- inner)
         else { return .innerMalformed }
         innerEnd = inner &+ Int(ip.totalLength)
         protocolNumber = ip.protocolNumber
@@ -156,16 +155,16 @@ extension PacketLayout {
         source = IPv6Address(0, UInt64(ip.source))
         destination = IPv6Address(0, UInt64(ip.destination))
         transport = inner &+ ip.headerLength
-        parseTransport(view)
+        parseTransport(view.prefix(innerEnd))
         return nil
     }
 
     /// Inner IPv6 (RFC 8200 §3, §4), at most 8 extension headers.
-    @inlinable
+    @inlinable @inline(__always)
     mutating func parseIPv6(_ view: PacketView) -> DropReason? {
-        let available = outerEnd &- inner
-        guard available >= IPv6Header.length, let ip = IPv6Header(view, at: inner),
-            ip.isWellFormed(available: available)
+        let view = view.prefix(outerEnd)
+        guard let ip = IPv6Header(view, at: inner),
+            ip.isWellFormed(available: outerEnd &- inner)
         else { return .innerMalformed }
         innerEnd = inner &+ IPv6Header.length &+ Int(ip.payloadLength)
         guard
@@ -180,33 +179,33 @@ extension PacketLayout {
         source = ip.source
         destination = ip.destination
         transport = walk.offset
-        parseTransport(view)
+        parseTransport(view.prefix(innerEnd))
         return nil
     }
 
     /// Ports and payload. A transport header that is cut off or lies about its length is not an
     /// error: the packet passes as opaque. Later fragments have no header to read.
+    ///
+    /// - Parameter view: ends with the inner packet.
     @inlinable @inline(__always)
     mutating func parseTransport(_ view: PacketView) {
         payload = innerEnd
         payloadEnd = innerEnd
         guard !isLaterFragment else { return }
-        let available = innerEnd &- transport
         switch protocolNumber {
-        case IPProtocol.udp: parseUDP(view, available)
-        case IPProtocol.tcp: parseTCP(view, available)
+        case IPProtocol.udp: parseUDP(view)
+        case IPProtocol.tcp: parseTCP(view)
         default: break
         }
     }
 
     @inlinable @inline(__always)
-    mutating func parseUDP(_ view: PacketView, _ available: Int) {
-        guard readPorts(view, available), available >= UDPHeader.length,
-            let udp = UDPHeader(view, at: transport)
-        else { return }
+    mutating func parseUDP(_ view: PacketView) {
+        guard let udp = UDPHeader(view, at: transport) else { return readPorts(view) }
+        setPorts(udp.sourcePort, udp.destinationPort)
         let length = Int(udp.datagramLength)
         guard length >= UDPHeader.length else { return }
-        if length <= available {
+        if transport &+ length <= innerEnd {
             payloadEnd = transport &+ length
             isRewritable = !isFragment
         } else if !isFragment {
@@ -216,25 +215,28 @@ extension PacketLayout {
     }
 
     @inlinable @inline(__always)
-    mutating func parseTCP(_ view: PacketView, _ available: Int) {
-        guard readPorts(view, available), available >= TCPHeader.minimumLength,
-            let tcp = TCPHeader(view, at: transport)
-        else { return }
+    mutating func parseTCP(_ view: PacketView) {
+        guard let tcp = TCPHeader(view, at: transport) else { return readPorts(view) }
+        setPorts(tcp.sourcePort, tcp.destinationPort)
         tcpFlags = tcp.flags
-        guard tcp.headerLength >= TCPHeader.minimumLength, tcp.headerLength <= available else {
-            return
-        }
+        guard tcp.headerLength >= TCPHeader.minimumLength,
+            transport &+ tcp.headerLength <= innerEnd
+        else { return }
         payload = transport &+ tcp.headerLength
         isRewritable = !isFragment
     }
 
-    /// Both ports are the first four bytes of UDP and TCP alike.
+    /// Of a header that is cut off: both ports are the first four bytes of UDP and TCP alike.
     @inlinable @inline(__always)
-    mutating func readPorts(_ view: PacketView, _ available: Int) -> Bool {
-        guard available >= 4 else { return false }
-        sourcePort = view.u16(transport)
-        destinationPort = view.u16(transport &+ 2)
+    mutating func readPorts(_ view: PacketView) {
+        guard view.count &- transport >= 4 else { return }
+        setPorts(view.u16(transport), view.u16(transport &+ 2))
+    }
+
+    @inlinable @inline(__always)
+    mutating func setPorts(_ source: UInt16, _ destination: UInt16) {
+        sourcePort = source
+        destinationPort = destination
         hasPorts = true
-        return true
     }
 }

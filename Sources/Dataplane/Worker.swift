@@ -23,6 +23,9 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     @usableFromInline let scratch: UnsafeMutableRawPointer
     @usableFromInline let scratchSize: Int
     @usableFromInline var nextHousekeeping: UInt64 = 0
+    /// The endpoint counted last, and its entry: packets of one endpoint come in trains.
+    @usableFromInline var lastEndpoint: UInt64 = 0
+    @usableFromInline var lastEntry = -1
 
     /// How long an idle worker sleeps at most: it beats a few times a second.
     @inlinable static var sleepMilliseconds: Int32 { 250 }
@@ -35,8 +38,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         index: Int, io: consuming IO, processor: consuming Processor, settings: PathSettings,
         flowCapacity: Int, seed: UInt64, counters: CounterBlock, node: Int32 = -1
     ) throws(IOFailure) {
-        // No IPv4 packet is longer.
-        let size = 1 << 16
+        let size = Packet.scratchSize
         let flows = try FlowTable(
             capacity: flowCapacity, node: node, seed: seed, fresh: Processor.newFlow)
         guard let scratch = unsafe sluice_node_alloc(size, node) else {
@@ -106,7 +108,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     }
 
     /// Decides one frame and, when it is to go back, turns it around in place.
-    @unsafe @inlinable
+    @unsafe @inlinable @inline(__always)
     mutating func handle(_ frame: UnsafeMutablePointer<Frame>, _ now: UInt64) {
         let facts = unsafe frame.pointee.facts
         // Sound: the backend vouches for `length` bytes at `base`, and for writing `room` bytes,
@@ -115,47 +117,53 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             unsafeBase: frame.pointee.base, count: Int(frame.pointee.length))
         let roomy = unsafe PacketView(
             unsafeBase: frame.pointee.base, count: Int(frame.pointee.room))
-        var packet = unsafe Packet(roomy, facts: facts, settings: settings, scratch: scratch)
-        switch decide(&packet, view, facts, now) {
+        var layout = PacketLayout()
+        let verdict: Verdict
+        if let reason = layout.parse(view, facts: facts, settings: settings) {
+            let passes = reason == .innerMalformed && settings.forwardsUndecodable
+            verdict = passes ? .forward : .drop(reason)
+        } else {
+            verdict = decide(roomy, layout, facts, now)
+        }
+        switch verdict {
         case .drop(let reason):
             counters.addDrop(reason)
-            countEndpoint(packet.layout, isForwarded: false)
+            countEndpoint(layout, isForwarded: false)
         case .forward:
             turnAround(roomy)
-            if packet.isRewritten { counters.add(.packetsRewritten) }
             // The outer total length: what the parser checked, or a rewrite has set.
             unsafe frame.pointee.length = Int32(truncatingIfNeeded: Int(roomy.u16(2)))
             unsafe frame.pointee.isAnswer = true
-            countEndpoint(packet.layout, isForwarded: true)
+            countEndpoint(layout, isForwarded: true)
         }
     }
 
-    /// Parses the packet, looks up its flow and asks the processor.
+    /// Looks up the flow of a parsed packet and asks the processor.
     @inlinable @inline(__always)
     mutating func decide(
-        _ packet: inout Packet, _ view: PacketView, _ facts: FrameFacts, _ now: UInt64
+        _ view: PacketView, _ layout: PacketLayout, _ facts: FrameFacts, _ now: UInt64
     ) -> Verdict {
-        if let reason = packet.layout.parse(view, facts: facts, settings: settings) {
-            let passes = reason == .innerMalformed && settings.forwardsUndecodable
-            return passes ? .forward : .drop(reason)
-        }
-        let isTCP = packet.layout.protocolNumber == IPProtocol.tcp
+        let isTCP = layout.protocolNumber == IPProtocol.tcp
         let found = flows.find(
-            packet.layout.flowKey, cookie: packet.layout.options.cookie, now: now,
+            layout.flowKey, cookie: layout.options.cookie, now: now,
             idle: isTCP ? settings.tcpIdle : settings.otherIdle)
         if found.isNew { counters.add(.flowsCreated) }
         if found.isExpired { counters.add(.flowsExpired) }
         if found.isEvicted { counters.add(.flowsEvicted) }
         if found.isCookieChange { counters.add(.flowCookieChanges) }
         // RFC 9293 §3.1: FIN, SYN, RST and ACK are bits 0, 1, 2 and 4.
-        if packet.layout.tcpFlags & 0b1_0010 == 0b0_0010 {
+        if layout.tcpFlags & 0b1_0010 == 0b0_0010 {
             flows.reopen(found.slot, idle: settings.tcpIdle)
         }
-        if packet.layout.tcpFlags & 0b101 != 0 {
+        if layout.tcpFlags & 0b101 != 0 {
             flows.close(found.slot, idle: settings.closedIdle)
         }
+        var packet = unsafe Packet(
+            view, layout, facts: facts, settings: settings, scratch: scratch)
         var context = ProcessorContext(now: now, worker: index, counters: counters)
-        return processor.process(&packet, flow: &flows[found.slot], context: &context)
+        let verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
+        if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
+        return verdict
     }
 
     /// Swaps the two outer addresses. Ports stay. Both checksums stay right: a ones'-complement
@@ -170,10 +178,13 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     /// Counts a packet under its endpoint. Only packets that could be read whole make an entry:
     /// garbage with made-up ids must not use them up.
     @inlinable @inline(__always)
-    func countEndpoint(_ layout: PacketLayout, isForwarded: Bool) {
+    mutating func countEndpoint(_ layout: PacketLayout, isForwarded: Bool) {
         guard layout.options.present & 1 != 0, layout.transport != 0 else { return }
-        counters.addEndpoint(
-            counters.endpointEntry(layout.options.endpoint), isForwarded: isForwarded)
+        if lastEndpoint != layout.options.endpoint || lastEntry < 0 {
+            lastEndpoint = layout.options.endpoint
+            lastEntry = counters.endpointEntry(lastEndpoint)
+        }
+        counters.addEndpoint(lastEntry, isForwarded: isForwarded)
     }
 
     @inlinable @inline(__always)

@@ -45,6 +45,8 @@ import SluiceCore
     private let tableSize: Int
     private var slabs: [UnsafeMutableRawPointer] = unsafe []
     private var queue: [Frame] = []
+    /// What was queued, for `rewind()`.
+    private var script: [[UInt8]] = []
     private var queueHead = 0
     private var faults: [Fault] = []
     private var faultHead = 0
@@ -99,6 +101,7 @@ import SluiceCore
             }
         }
         unsafe slabs.append(slab)
+        script.append(bytes)
         unsafe queue.append(
             Frame(base: slab, length: Int32(bytes.count), room: Int32(room), facts: facts))
     }
@@ -109,9 +112,11 @@ import SluiceCore
 
     public mutating func advance(nanoseconds: UInt64) { clock += nanoseconds }
 
-    /// Plays the same frames again, as they now are (turned around, rewritten): for instruction
-    /// counts, where making frames must not be part of the run.
+    /// Plays all frames again, as they were queued. Allocates nothing.
     public mutating func rewind() {
+        for (frame, bytes) in zip(queue, script) {
+            unsafe frame.base.copyMemory(from: bytes, byteCount: bytes.count)
+        }
         queueHead = 0
         recorded = 0
         ends.removeAll(keepingCapacity: true)

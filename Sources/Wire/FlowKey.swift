@@ -49,11 +49,11 @@ public struct FlowKey: Equatable, Hashable, Sendable, BitwiseCopyable {
         source == destination ? sourcePort <= destinationPort : source < destination
     }
 
-    /// Ports, protocol, version and fragment mark in one word.
+    /// Ports, protocol, version and fragment mark in one word, as they lie in memory: one load.
     @inlinable @inline(__always)
     var tail: UInt64 {
         UInt64(lowPort) | UInt64(highPort) &<< 16 | UInt64(protocolNumber) &<< 32
-            | UInt64(version) &<< 40 | UInt64(fragment) &<< 48
+            | UInt64(version) &<< 40 | UInt64(fragment) &<< 48 | UInt64(unused) &<< 56
     }
 
     /// Word by word, without a branch between.

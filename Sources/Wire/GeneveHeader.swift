@@ -135,6 +135,35 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
     @inlinable @inline(__always)
     public mutating func walk(_ view: PacketView, from start: Int, to end: Int) -> Outcome {
         assert(start >= 0 && start <= end && end <= view.count)
+        if isUsual(view, from: start, to: end) {
+            endpoint = view.u64(start &+ 4)
+            attachment = view.u64(start &+ 16)
+            cookie = view.u32(start &+ 28)
+            present = 0b111
+            return .ok
+        }
+        let outcome: Outcome
+        (outcome, self) = walkAny(view, from: start, to: end)
+        return outcome
+    }
+
+    /// AWS's three options in AWS's order and no other: what GWLB sends. Three comparisons
+    /// instead of a walk of three rounds save 80 instructions of every packet.
+    @inlinable @inline(__always)
+    func isUsual(_ view: PacketView, from start: Int, to end: Int) -> Bool {
+        end &- start == 32 && view.u32(start) == 0x0108_0102
+            && view.u32(start &+ 12) == 0x0108_0202 && view.u32(start &+ 24) == 0x0108_0301
+    }
+
+    @inlinable @inline(never)
+    func walkAny(_ view: PacketView, from start: Int, to end: Int) -> (Outcome, AWSOptions) {
+        var options = self
+        let outcome = options.walkEach(view, from: start, to: end)
+        return (outcome, options)
+    }
+
+    @inlinable @inline(__always)
+    mutating func walkEach(_ view: PacketView, from start: Int, to end: Int) -> Outcome {
         var offset = start
         while offset < end {
             guard end &- offset >= GeneveOption.headerLength else { return .malformed }

@@ -1,3 +1,5 @@
+import CSluice
+
 /// The Internet checksum: RFC 1071 sums and RFC 1624 incremental updates.
 ///
 /// A `Sum` is an unfolded ones'-complement sum in *native* byte order: RFC 1071 §2(B) shows that
@@ -15,10 +17,20 @@ public struct InternetChecksum: Sendable {
     public mutating func add(_ view: PacketView, at offset: Int, count: Int) {
         assert(offset >= 0 && count >= 0 && offset &+ count <= view.count)
         // Sound: [offset, offset + count) lies in the view, asserted above, guarded by callers.
-        let p = unsafe UnsafeRawPointer(view.pointer(offset))
+        unsafe add(UnsafeRawPointer(view.pointer(offset)), count: count)
+    }
+
+    /// The same for bytes that are in no packet; `p` must be valid for `count` bytes.
+    @unsafe @inlinable
+    public mutating func add(_ p: UnsafeRawPointer, count: Int) {
         var total: UInt64 = 0
         var i = 0
         let words = count & ~3
+        // Headers are short: a call pays only for payloads.
+        if words >= 64 {
+            total = unsafe sluice_sum(p.assumingMemoryBound(to: UInt8.self), words)
+            i = words
+        }
         while i < words {
             total &+= unsafe UInt64(p.loadUnaligned(fromByteOffset: i, as: UInt32.self))
             i &+= 4
@@ -40,7 +52,7 @@ public struct InternetChecksum: Sendable {
     public mutating func addAtOdd(_ view: PacketView, at offset: Int, count: Int) {
         var part = InternetChecksum()
         part.add(view, at: offset, count: count)
-        sum &+= UInt64(part.folded.byteSwapped)
+        addAtOdd(part)
     }
 
     /// Adds one 16-bit field, given in host order.
@@ -53,6 +65,12 @@ public struct InternetChecksum: Sendable {
 
     @inlinable @inline(__always)
     public mutating func add(_ other: InternetChecksum) { sum &+= UInt64(other.folded) }
+
+    /// Adds a sum of bytes that start at an odd offset of what is summed.
+    @inlinable @inline(__always)
+    public mutating func addAtOdd(_ other: InternetChecksum) {
+        sum &+= UInt64(other.folded.byteSwapped)
+    }
 
     /// The sum in 16 bits, native byte order.
     @inlinable

@@ -16,6 +16,14 @@
         self.count = count
     }
 
+    /// The first `count` bytes: once a length is guarded, nothing beyond it can be read.
+    @inlinable @inline(__always) @_lifetime(copy self)
+    public func prefix(_ count: Int) -> PacketView {
+        assert(count >= 0 && count <= self.count)
+        // Sound: fewer bytes of the same memory.
+        return unsafe PacketView(unsafeBase: base, count: count)
+    }
+
     @inlinable @inline(__always)
     public func u8(_ offset: Int) -> UInt8 {
         assert(offset >= 0 && offset &+ 1 <= count)

@@ -88,7 +88,7 @@ struct MemoryIOTests {
         #expect(io.unrecorded == 1)
     }
 
-    @Test func `rewound frames come again, as they now are`() {
+    @Test func `rewound frames come again, as they were queued`() {
         var io = MemoryIO()
         io.enqueue([1])
         #expect(io.receive() == 1)
@@ -98,7 +98,7 @@ struct MemoryIOTests {
         io.rewind()
         #expect(io.sent.isEmpty)
         #expect(io.receive() == 1)
-        #expect(io.frames[0].base.load(as: UInt8.self) == 2)
+        #expect(io.frames[0].base.load(as: UInt8.self) == 1)
         #expect(!io.frames[0].isAnswer)
     }
 }

@@ -102,14 +102,33 @@ SLUICE_HOT static inline struct sluice_ancillary sluice_read_ancillary(struct ms
     return a;
 }
 
-// ---- Search -------------------------------------------------------------------------------
+// ---- Search and sum -----------------------------------------------------------------------
 
 // First occurrence of needle in hay, or -1. HOT: pure computation within [hay, hay + length).
 SLUICE_HOT long sluice_find(const uint8_t *hay, long length, const uint8_t *needle, long count);
 
+// Where (-1 = nowhere) the first of two needles stands, and which: 0 = a, 1 = b.
+struct sluice_found {
+    long at;
+    long which;
+};
+
+// Both needles in one pass; where both stand at one place, a. HOT: as sluice_find.
+SLUICE_HOT struct sluice_found sluice_find_either(const uint8_t *hay, long length, const uint8_t *a,
+                                                  long a_count, const uint8_t *b, long b_count);
+
+// The sum of the 32-bit words (native order) in [p, p + count); count is a multiple of 4.
+// HOT: pure computation within those bytes.
+SLUICE_HOT uint64_t sluice_sum(const uint8_t *p, long count);
+
 // HOT: a plain memory copy, named so that the compiler's lock check knows it.
 SLUICE_HOT static inline void sluice_copy(void *to, const void *from, size_t count) {
     memcpy(to, from, count);
+}
+
+// HOT: the same where both may overlap.
+SLUICE_HOT static inline void sluice_move(void *to, const void *from, size_t count) {
+    memmove(to, from, count);
 }
 
 // ---- Threads and memory -------------------------------------------------------------------
