@@ -107,7 +107,8 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
 
     @inlinable static var endpointWords: Int { 4 }
 
-    /// The entry of an endpoint, made on first sight. The last entry takes all that find no room.
+    /// The entry of an endpoint (its first word), made on first sight. The last one takes all that
+    /// find no room.
     @inlinable
     public func endpointEntry(_ id: UInt64) -> Int {
         let last = CounterBlock.endpointCapacity &- 1
@@ -119,18 +120,19 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
                 unsafe words[word &+ 1].store(id, ordering: .relaxed)
                 // Readers see the id before they see the entry in use.
                 unsafe words[word].store(1, ordering: .releasing)
-                return entry
+                return word
             }
-            if unsafe words[word &+ 1].load(ordering: .relaxed) == id { return entry }
+            if unsafe words[word &+ 1].load(ordering: .relaxed) == id { return word }
             entry = entry &+ 1 == last ? 0 : entry &+ 1
         }
-        unsafe words[endpoints &+ last &* CounterBlock.endpointWords].store(2, ordering: .releasing)
-        return last
+        let word = endpoints &+ last &* CounterBlock.endpointWords
+        unsafe words[word].store(2, ordering: .releasing)
+        return word
     }
 
     @inlinable @inline(__always)
     public func addEndpoint(_ entry: Int, isForwarded: Bool) {
-        addWord(endpoints &+ entry &* CounterBlock.endpointWords &+ (isForwarded ? 2 : 3), 1)
+        addWord(entry &+ (isForwarded ? 2 : 3), 1)
     }
 
     // ---- The readers' side.
@@ -162,5 +164,26 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
 
     private func readWord(_ index: Int) -> UInt64 {
         unsafe words[index].load(ordering: .relaxed)
+    }
+}
+
+/// Counts packets under their endpoint. Packets of one endpoint come in trains, so the entry found
+/// last is tried first.
+@usableFromInline struct EndpointCounter: BitwiseCopyable {
+    @usableFromInline let counters: CounterBlock
+    @usableFromInline var lastID: UInt64 = 0
+    /// Negative: none yet.
+    @usableFromInline var lastEntry = -1
+
+    @inlinable
+    init(_ counters: CounterBlock) { self.counters = counters }
+
+    @inlinable @inline(__always)
+    mutating func count(_ id: UInt64, isForwarded: Bool) {
+        if lastID != id || lastEntry < 0 {
+            lastEntry = counters.endpointEntry(id)
+            lastID = id
+        }
+        counters.addEndpoint(lastEntry, isForwarded: isForwarded)
     }
 }

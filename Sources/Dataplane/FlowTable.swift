@@ -107,7 +107,7 @@ import Wire
     /// Finds the flow or makes it.
     @inlinable @inline(__always)
     public mutating func find(
-        _ key: FlowKey, cookie: UInt32, now: UInt64, idle: UInt64
+        _ key: FlowKey, cookie: UInt32, now: UInt64, idle: @autoclosure () -> UInt64
     ) -> Lookup {
         let hash = key.hash(seed: seed)
         // 0 means empty.
@@ -118,11 +118,11 @@ import Wire
         for i in 0..<FlowTable.bucketSize
         where unsafe tags[home &+ i] == tag && slots[home &+ i].key == key {
             lookup.slot = home &+ i
-            refresh(&lookup, cookie: cookie, now: now, idle: idle)
+            refresh(&lookup, cookie: cookie, now: now, idle: idle())
             return lookup
         }
         return insert(
-            Slot(key: key, lastSeen: now, idle: idle, cookie: cookie, state: fresh), tag, home)
+            Slot(key: key, lastSeen: now, idle: idle(), cookie: cookie, state: fresh), tag, home)
     }
 
     /// Out of line: the first packet of a flow pays, not every one.
@@ -138,18 +138,20 @@ import Wire
 
     /// A flow seen again: alive, or over and begun anew with the same addresses.
     @inlinable @inline(__always)
-    mutating func refresh(_ lookup: inout Lookup, cookie: UInt32, now: UInt64, idle: UInt64) {
+    mutating func refresh(
+        _ lookup: inout Lookup, cookie: UInt32, now: UInt64, idle: @autoclosure () -> UInt64
+    ) {
         let slot = unsafe slots + lookup.slot
         if unsafe now &- slot.pointee.lastSeen > slot.pointee.idle {
             lookup.isExpired = true
             lookup.isNew = true
             unsafe slot.pointee.state = fresh
-            unsafe slot.pointee.idle = idle
+            unsafe slot.pointee.idle = idle()
         }
         if unsafe slot.pointee.cookie != cookie {
             lookup.isCookieChange = !lookup.isExpired
             unsafe slot.pointee.cookie = cookie
-            unsafe slot.pointee.idle = idle
+            unsafe slot.pointee.idle = idle()
         }
         unsafe slot.pointee.lastSeen = now
     }
@@ -171,6 +173,14 @@ import Wire
         lookup.isExpired = over != nil
         lookup.isEvicted = over == nil
         return over ?? oldest
+    }
+
+    /// Follows the beginning and the end of a connection. RFC 9293 §3.1: FIN, SYN, RST and ACK are
+    /// bits 0, 1, 2 and 4.
+    @inlinable @inline(__always)
+    mutating func followTCP(_ slot: Int, flags: UInt8, settings: PathSettings) {
+        if flags & 0b1_0010 == 0b0_0010 { reopen(slot, idle: settings.tcpIdle) }
+        if flags & 0b101 != 0 { close(slot, idle: settings.closedIdle) }
     }
 
     /// Shortens a flow's life after FIN or RST.

@@ -102,7 +102,7 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     }
 
     /// A byte of the payload. - Precondition: index < payloadLength.
-    @inlinable
+    @inlinable @inline(__always)
     public func payloadByte(_ index: Int) -> UInt8 {
         precondition(index >= 0 && index < payloadLength)
         return view.u8(layout.payload &+ index)
@@ -111,28 +111,29 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     /// The ICMP or ICMPv6 header; nil for other protocols, later fragments and short packets.
     @inlinable
     public var icmp: ICMPHeader? {
-        guard layout.protocolNumber == (layout.version == 4 ? IPProtocol.icmp : IPProtocol.icmpv6),
-            !layout.isLaterFragment, layout.innerEnd &- layout.transport >= ICMPHeader.length
-        else { return nil }
-        return ICMPHeader(view, at: layout.transport)
+        @inline(__always) get {
+            let number = layout.version == 4 ? IPProtocol.icmp : IPProtocol.icmpv6
+            guard layout.protocolNumber == number, !layout.isLaterFragment else { return nil }
+            return ICMPHeader(view.prefix(layout.innerEnd), at: layout.transport)
+        }
     }
 
     /// Where `needle` first occurs in the payload, from `start` on; nil when it does not.
-    @inlinable
+    @inlinable @inline(__always)
     public func firstIndex(of needle: Needle, from start: Int = 0) -> Int? {
         precondition(start >= 0 && start <= payloadLength)
         let at = find(needle, from: layout.payload &+ start)
         return at < 0 ? nil : at &- layout.payload
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     public func contains(_ needle: Needle, from start: Int = 0) -> Bool {
         firstIndex(of: needle, from: start) != nil
     }
 
     /// Where the first of two strings occurs in the payload, in one pass over it; nil when
     /// neither does.
-    @inlinable
+    @inlinable @inline(__always)
     public func firstIndex(of a: Needle, or b: Needle) -> (index: Int, isSecond: Bool)? {
         // Sound: as find.
         let found = unsafe sluice_find_either(
@@ -142,7 +143,7 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     }
 
     /// The offset of the next occurrence at or after `offset`, or -1.
-    @inlinable
+    @inlinable @inline(__always)
     func find(_ needle: Needle, from offset: Int) -> Int {
         // Sound: [payload, payloadEnd) was guarded by the parser, and offset lies within it.
         let at = unsafe sluice_find(

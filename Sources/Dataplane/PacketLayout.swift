@@ -40,6 +40,11 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
 
     @inlinable @inline(__always) public init() {}
 
+    /// The packet counts under its endpoint. Only one that could be read whole makes an entry:
+    /// garbage with made-up ids must not use them up.
+    @inlinable @inline(__always)
+    var hasEndpoint: Bool { options.present & 1 != 0 && transport != 0 }
+
     @inlinable @inline(__always)
     public var flowKey: FlowKey {
         FlowKey(
@@ -60,7 +65,7 @@ extension PacketLayout {
         if facts.contains(.truncated) { return .tooBig }
         if let reason = parseOuter(view, facts: facts, settings: settings) { return reason }
         if let reason = parseGeneve(view, settings: settings) { return reason }
-        return version == 4 ? parseIPv4(view) : parseIPv6(view)
+        return parseInner(view.prefix(outerEnd))
     }
 
     /// Outer IPv4 (RFC 791 §3.1) and UDP (RFC 768).
@@ -85,7 +90,7 @@ extension PacketLayout {
             udp.destinationPort == GeneveHeader.port
         else { return .outerMalformed }
         // A packet from ourselves would be answered to ourselves, for ever.
-        guard ip.source != ip.destination, ip.source &>> 24 != 127,
+        guard ip.source != ip.destination, view.u8(12) != 127,
             settings.allowedSources.contains(ip.source)
         else { return .sourceNotAllowed }
         outerHeader = ip.headerLength
@@ -100,7 +105,7 @@ extension PacketLayout {
     }
 
     /// The outer UDP checksum of [header, end). RFC 768: zero means that the sender computed none.
-    @inlinable
+    @inlinable @inline(never)
     static func verifyOuterChecksum(_ view: PacketView, from header: Int, to end: Int) -> Bool {
         guard view.u16(header &+ 6) != 0 else { return true }
         var sum = InternetChecksum()
@@ -115,70 +120,44 @@ extension PacketLayout {
     @inlinable @inline(__always)
     mutating func parseGeneve(_ view: PacketView, settings: PathSettings) -> DropReason? {
         let view = view.prefix(outerEnd)
-        guard let header = GeneveHeader(view, at: geneve) else { return .geneveMalformed }
-        guard header.version == 0 else { return .geneveVersion }
-        inner = geneve &+ header.length
-        guard inner <= outerEnd else { return .geneveMalformed }
-        guard !header.isControl else { return .geneveControl }
-        switch options.walk(view, from: geneve &+ GeneveHeader.fixedLength, to: inner) {
-        case .ok: break
-        case .malformed: return .geneveMalformed
-        case .critical: return .geneveCriticalOption
-        case .invalid: return .awsOptions
+        let type: UInt16
+        if AWSOptions.areUsual(view, at: geneve) {
+            options = AWSOptions(usual: view, at: geneve)
+            inner = geneve &+ AWSOptions.usualLength
+            type = view.u16(geneve &+ 2)
+        } else {
+            let any = GeneveWalk(view, at: geneve)
+            if let reason = any.reason { return reason }
+            options = any.options
+            inner = any.inner
+            type = any.protocolType
+            guard options.isComplete || !settings.requireAWSOptions else { return .awsOptions }
         }
-        guard options.isComplete || !settings.requireAWSOptions else { return .awsOptions }
-        return checkProtocol(view, header.protocolType)
-    }
-
-    @inlinable @inline(__always)
-    mutating func checkProtocol(_ view: PacketView, _ type: UInt16) -> DropReason? {
         guard type == GeneveHeader.protocolIPv4 || type == GeneveHeader.protocolIPv6 else {
             return .geneveProtocol
         }
-        guard inner < outerEnd else { return .innerMalformed }
         version = type == GeneveHeader.protocolIPv4 ? 4 : 6
-        return view.u8(inner) &>> 4 == version ? nil : .geneveProtocol
-    }
-
-    /// Inner IPv4 (RFC 791 §3.1), any header length.
-    @inlinable @inline(__always)
-    mutating func parseIPv4(_ view: PacketView) -> DropReason? {
-        let view = view.prefix(outerEnd)
-        guard let ip = IPv4Header(view, at: inner),
-            ip.isWellFormed(available: outerEnd &- inner)
-        else { return .innerMalformed }
-        innerEnd = inner &+ Int(ip.totalLength)
-        protocolNumber = ip.protocolNumber
-        flowProtocol = ip.protocolNumber
-        isFragment = ip.isFragment
-        isLaterFragment = ip.fragmentOffset != 0
-        source = IPv6Address(0, UInt64(ip.source))
-        destination = IPv6Address(0, UInt64(ip.destination))
-        transport = inner &+ ip.headerLength
-        parseTransport(view.prefix(innerEnd))
         return nil
     }
 
-    /// Inner IPv6 (RFC 8200 §3, §4), at most 8 extension headers.
+    /// - Parameter view: ends with the outer UDP payload.
     @inlinable @inline(__always)
-    mutating func parseIPv6(_ view: PacketView) -> DropReason? {
-        let view = view.prefix(outerEnd)
-        guard let ip = IPv6Header(view, at: inner),
-            ip.isWellFormed(available: outerEnd &- inner)
-        else { return .innerMalformed }
-        innerEnd = inner &+ IPv6Header.length &+ Int(ip.payloadLength)
-        guard
-            let walk = IPv6ExtensionWalk(
-                view, at: inner &+ IPv6Header.length, end: innerEnd, nextHeader: ip.nextHeader,
-                limit: 8)
-        else { return .innerMalformed }
-        protocolNumber = walk.protocolNumber
-        flowProtocol = walk.isFragment ? walk.fragmentProtocol : walk.protocolNumber
-        isFragment = walk.isFragment
-        isLaterFragment = walk.fragmentOffset != 0
+    mutating func parseInner(_ view: PacketView) -> DropReason? {
+        let found =
+            version == 4 ? InnerIP(ipv4: view, at: inner) : InnerIP.readIPv6(view, at: inner)
+        guard let ip = found else {
+            // The header checks its own version, so a wrong one only needs a name.
+            let agrees = view.count <= inner || view.u8(inner) &>> 4 == version
+            return agrees ? .innerMalformed : .geneveProtocol
+        }
+        innerEnd = ip.end
+        protocolNumber = ip.protocolNumber
+        flowProtocol = ip.flowProtocol
+        isFragment = ip.isFragment
+        isLaterFragment = ip.isLaterFragment
         source = ip.source
         destination = ip.destination
-        transport = walk.offset
+        transport = ip.transport
         parseTransport(view.prefix(innerEnd))
         return nil
     }
@@ -238,5 +217,88 @@ extension PacketLayout {
         sourcePort = source
         destinationPort = destination
         hasPorts = true
+    }
+}
+
+/// Any Geneve header, read and checked.
+@usableFromInline struct GeneveWalk: BitwiseCopyable {
+    @usableFromInline var reason: DropReason?
+    @usableFromInline var options = AWSOptions()
+    @usableFromInline var inner = 0
+    @usableFromInline var protocolType: UInt16 = 0
+
+    /// - Parameter view: ends with the outer UDP payload.
+    @inlinable @inline(never)
+    init(_ view: PacketView, at offset: Int) { reason = read(view, at: offset) }
+
+    @inlinable
+    mutating func read(_ view: PacketView, at offset: Int) -> DropReason? {
+        guard let header = GeneveHeader(view, at: offset) else { return .geneveMalformed }
+        guard header.version == 0 else { return .geneveVersion }
+        inner = offset &+ header.length
+        guard inner <= view.count else { return .geneveMalformed }
+        guard !header.isControl else { return .geneveControl }
+        protocolType = header.protocolType
+        switch options.walk(view, from: offset &+ GeneveHeader.fixedLength, to: inner) {
+        case .ok: return nil
+        case .malformed: return .geneveMalformed
+        case .critical: return .geneveCriticalOption
+        case .invalid: return .awsOptions
+        }
+    }
+}
+
+/// The inner IP header of either version, read and checked.
+@usableFromInline struct InnerIP: BitwiseCopyable {
+    @usableFromInline var end: Int
+    @usableFromInline var transport: Int
+    @usableFromInline var source: IPv6Address
+    @usableFromInline var destination: IPv6Address
+    @usableFromInline var protocolNumber: UInt8
+    @usableFromInline var flowProtocol: UInt8
+    @usableFromInline var isFragment: Bool
+    @usableFromInline var isLaterFragment: Bool
+
+    /// RFC 791 §3.1, any header length. Nil when it cannot be.
+    @inlinable @inline(__always)
+    init?(ipv4 view: PacketView, at offset: Int) {
+        guard let ip = IPv4Header(view, at: offset),
+            ip.isWellFormed(available: view.count &- offset)
+        else { return nil }
+        end = offset &+ Int(ip.totalLength)
+        transport = offset &+ ip.headerLength
+        source = IPv6Address(0, UInt64(ip.source))
+        destination = IPv6Address(0, UInt64(ip.destination))
+        protocolNumber = ip.protocolNumber
+        flowProtocol = ip.protocolNumber
+        isFragment = ip.isFragment
+        isLaterFragment = ip.fragmentOffset != 0
+    }
+
+    /// RFC 8200 §3, §4, at most 8 extension headers. Nil when it cannot be.
+    @inlinable @inline(__always)
+    init?(ipv6 view: PacketView, at offset: Int) {
+        guard let ip = IPv6Header(view, at: offset),
+            ip.isWellFormed(available: view.count &- offset)
+        else { return nil }
+        end = offset &+ IPv6Header.length &+ Int(ip.payloadLength)
+        guard
+            let walk = IPv6ExtensionWalk(
+                view, at: offset &+ IPv6Header.length, end: end, nextHeader: ip.nextHeader,
+                limit: 8)
+        else { return nil }
+        transport = walk.offset
+        source = ip.source
+        destination = ip.destination
+        protocolNumber = walk.protocolNumber
+        flowProtocol = walk.isFragment ? walk.fragmentProtocol : walk.protocolNumber
+        isFragment = walk.isFragment
+        isLaterFragment = walk.fragmentOffset != 0
+    }
+
+    /// Out of line, and by value: so the layout can live in registers.
+    @inlinable @inline(never)
+    static func readIPv6(_ view: PacketView, at offset: Int) -> InnerIP? {
+        InnerIP(ipv6: view, at: offset)
     }
 }

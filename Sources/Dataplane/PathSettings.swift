@@ -50,6 +50,11 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     @inlinable @inline(__always)
     public func contains(_ address: UInt32) -> Bool {
         guard let prefixes = unsafe prefixes else { return true }
+        return unsafe isListed(address, prefixes)
+    }
+
+    @unsafe @inlinable @inline(never)
+    func isListed(_ address: UInt32, _ prefixes: UnsafePointer<Prefix>) -> Bool {
         for i in 0..<count {
             // Sound: `count` prefixes were written at init and are never freed.
             let prefix = unsafe prefixes[i]

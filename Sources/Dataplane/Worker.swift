@@ -23,9 +23,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     @usableFromInline let scratch: UnsafeMutableRawPointer
     @usableFromInline let scratchSize: Int
     @usableFromInline var nextHousekeeping: UInt64 = 0
-    /// The endpoint counted last, and its entry: packets of one endpoint come in trains.
-    @usableFromInline var lastEndpoint: UInt64 = 0
-    @usableFromInline var lastEntry = -1
+    @usableFromInline var endpoints: EndpointCounter
 
     /// How long an idle worker sleeps at most: it beats a few times a second.
     @inlinable static var sleepMilliseconds: Int32 { 250 }
@@ -50,6 +48,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         self.settings = settings
         self.flows = flows
         self.counters = counters
+        endpoints = EndpointCounter(counters)
         scratchSize = size
         unsafe self.scratch = unsafe scratch
     }
@@ -108,7 +107,10 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     }
 
     /// Decides one frame and, when it is to go back, turns it around in place.
-    @unsafe @inlinable @inline(__always)
+    ///
+    /// One function on purpose: the compiler gives up inlining when specialised calls nest deep,
+    /// and a layout that is handed over costs as much as parsing it.
+    @unsafe @inlinable @inline(never)
     mutating func handle(_ frame: UnsafeMutablePointer<Frame>, _ now: UInt64) {
         let facts = unsafe frame.pointee.facts
         // Sound: the backend vouches for `length` bytes at `base`, and for writing `room` bytes,
@@ -123,47 +125,34 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             let passes = reason == .innerMalformed && settings.forwardsUndecodable
             verdict = passes ? .forward : .drop(reason)
         } else {
-            verdict = decide(roomy, layout, facts, now)
+            let isTCP = layout.protocolNumber == IPProtocol.tcp
+            let found = flows.find(
+                layout.flowKey, cookie: layout.options.cookie, now: now,
+                idle: isTCP ? settings.tcpIdle : settings.otherIdle)
+            if found.isNew { counters.add(.flowsCreated) }
+            if found.isExpired { counters.add(.flowsExpired) }
+            if found.isEvicted { counters.add(.flowsEvicted) }
+            if found.isCookieChange { counters.add(.flowCookieChanges) }
+            if isTCP {
+                flows.followTCP(found.slot, flags: layout.tcpFlags, settings: settings)
+            }
+            var packet = unsafe Packet(
+                roomy, layout, facts: facts, settings: settings, scratch: scratch)
+            var context = ProcessorContext(now: now, worker: index, counters: counters)
+            verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
+            if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
         }
         switch verdict {
         case .drop(let reason):
             counters.addDrop(reason)
-            countEndpoint(layout, isForwarded: false)
+            if layout.hasEndpoint { endpoints.count(layout.options.endpoint, isForwarded: false) }
         case .forward:
             turnAround(roomy)
             // The outer total length: what the parser checked, or a rewrite has set.
             unsafe frame.pointee.length = Int32(truncatingIfNeeded: Int(roomy.u16(2)))
             unsafe frame.pointee.isAnswer = true
-            countEndpoint(layout, isForwarded: true)
+            if layout.hasEndpoint { endpoints.count(layout.options.endpoint, isForwarded: true) }
         }
-    }
-
-    /// Looks up the flow of a parsed packet and asks the processor.
-    @inlinable @inline(__always)
-    mutating func decide(
-        _ view: PacketView, _ layout: PacketLayout, _ facts: FrameFacts, _ now: UInt64
-    ) -> Verdict {
-        let isTCP = layout.protocolNumber == IPProtocol.tcp
-        let found = flows.find(
-            layout.flowKey, cookie: layout.options.cookie, now: now,
-            idle: isTCP ? settings.tcpIdle : settings.otherIdle)
-        if found.isNew { counters.add(.flowsCreated) }
-        if found.isExpired { counters.add(.flowsExpired) }
-        if found.isEvicted { counters.add(.flowsEvicted) }
-        if found.isCookieChange { counters.add(.flowCookieChanges) }
-        // RFC 9293 §3.1: FIN, SYN, RST and ACK are bits 0, 1, 2 and 4.
-        if layout.tcpFlags & 0b1_0010 == 0b0_0010 {
-            flows.reopen(found.slot, idle: settings.tcpIdle)
-        }
-        if layout.tcpFlags & 0b101 != 0 {
-            flows.close(found.slot, idle: settings.closedIdle)
-        }
-        var packet = unsafe Packet(
-            view, layout, facts: facts, settings: settings, scratch: scratch)
-        var context = ProcessorContext(now: now, worker: index, counters: counters)
-        let verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
-        if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
-        return verdict
     }
 
     /// Swaps the two outer addresses. Ports stay. Both checksums stay right: a ones'-complement
@@ -173,18 +162,6 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         let source = view.u32(12)
         view.set32(12, view.u32(16))
         view.set32(16, source)
-    }
-
-    /// Counts a packet under its endpoint. Only packets that could be read whole make an entry:
-    /// garbage with made-up ids must not use them up.
-    @inlinable @inline(__always)
-    mutating func countEndpoint(_ layout: PacketLayout, isForwarded: Bool) {
-        guard layout.options.present & 1 != 0, layout.transport != 0 else { return }
-        if lastEndpoint != layout.options.endpoint || lastEntry < 0 {
-            lastEndpoint = layout.options.endpoint
-            lastEntry = counters.endpointEntry(lastEndpoint)
-        }
-        counters.addEndpoint(lastEntry, isForwarded: isForwarded)
     }
 
     @inlinable @inline(__always)

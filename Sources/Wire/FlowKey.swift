@@ -40,13 +40,16 @@ public struct FlowKey: Equatable, Hashable, Sendable, BitwiseCopyable {
         }
     }
 
-    /// True when (source, sourcePort) is the lower end: the packet runs from low to high.
+    /// True when (source, sourcePort) is the lower end: the packet runs from low to high. The
+    /// lower halves of the addresses count first: of IPv4 they are all there is.
     @inlinable @inline(__always)
     public static func isLow(
         _ source: IPv6Address, _ sourcePort: UInt16,
         _ destination: IPv6Address, _ destinationPort: UInt16
     ) -> Bool {
-        source == destination ? sourcePort <= destinationPort : source < destination
+        if source.low != destination.low { return source.low < destination.low }
+        if source.high != destination.high { return source.high < destination.high }
+        return sourcePort <= destinationPort
     }
 
     /// Ports, protocol, version and fragment mark in one word, as they lie in memory: one load.

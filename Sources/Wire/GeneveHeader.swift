@@ -119,6 +119,28 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
     @inlinable @inline(__always)
     public init() {}
 
+    /// Geneve header and options as GWLB sends them, bytes.
+    @inlinable public static var usualLength: Int { 40 }
+
+    /// The header that GWLB sends: version 0, no bit set, AWS's three options in AWS's order and no
+    /// other. Four comparisons instead of a walk of three rounds save 90 instructions per packet.
+    /// Then `usualLength` bytes and one more are there.
+    @inlinable @inline(__always)
+    public static func areUsual(_ view: PacketView, at geneve: Int) -> Bool {
+        view.count &- geneve > usualLength && view.u16(geneve) == 0x0800
+            && view.u32(geneve &+ 8) == 0x0108_0102 && view.u32(geneve &+ 20) == 0x0108_0202
+            && view.u32(geneve &+ 32) == 0x0108_0301
+    }
+
+    /// Reads them. - Precondition: `areUsual`.
+    @inlinable @inline(__always)
+    public init(usual view: PacketView, at geneve: Int) {
+        endpoint = view.u64(geneve &+ 12)
+        attachment = view.u64(geneve &+ 24)
+        cookie = view.u32(geneve &+ 36)
+        present = 0b111
+    }
+
     @inlinable public var isComplete: Bool { present == 0b111 }
 
     public enum Outcome: UInt8, Sendable, BitwiseCopyable {
@@ -135,35 +157,6 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
     @inlinable @inline(__always)
     public mutating func walk(_ view: PacketView, from start: Int, to end: Int) -> Outcome {
         assert(start >= 0 && start <= end && end <= view.count)
-        if isUsual(view, from: start, to: end) {
-            endpoint = view.u64(start &+ 4)
-            attachment = view.u64(start &+ 16)
-            cookie = view.u32(start &+ 28)
-            present = 0b111
-            return .ok
-        }
-        let outcome: Outcome
-        (outcome, self) = walkAny(view, from: start, to: end)
-        return outcome
-    }
-
-    /// AWS's three options in AWS's order and no other: what GWLB sends. Three comparisons
-    /// instead of a walk of three rounds save 80 instructions of every packet.
-    @inlinable @inline(__always)
-    func isUsual(_ view: PacketView, from start: Int, to end: Int) -> Bool {
-        end &- start == 32 && view.u32(start) == 0x0108_0102
-            && view.u32(start &+ 12) == 0x0108_0202 && view.u32(start &+ 24) == 0x0108_0301
-    }
-
-    @inlinable @inline(never)
-    func walkAny(_ view: PacketView, from start: Int, to end: Int) -> (Outcome, AWSOptions) {
-        var options = self
-        let outcome = options.walkEach(view, from: start, to: end)
-        return (outcome, options)
-    }
-
-    @inlinable @inline(__always)
-    mutating func walkEach(_ view: PacketView, from start: Int, to end: Int) -> Outcome {
         var offset = start
         while offset < end {
             guard end &- offset >= GeneveOption.headerLength else { return .malformed }

@@ -12,9 +12,8 @@ public struct IPv4Header: Equatable, Sendable, BitwiseCopyable {
     public static let minimumLength = 20
     public static let maximumLength = 60
 
-    public var version: UInt8 = 4
-    /// Header length in bytes (IHL × 4).
-    public var headerLength = 20
+    /// Version and IHL, as on the wire.
+    public var versionAndLength: UInt8 = 0x45
     /// DSCP and ECN (RFC 2474, RFC 3168).
     public var typeOfService: UInt8 = 0
     /// Header and payload, bytes.
@@ -36,9 +35,7 @@ public struct IPv4Header: Equatable, Sendable, BitwiseCopyable {
     @inlinable @inline(__always)
     public init?(_ view: PacketView, at offset: Int) {
         guard offset >= 0, view.count &- offset >= IPv4Header.minimumLength else { return nil }
-        let first = view.u8(offset)
-        version = first &>> 4
-        headerLength = Int(first & 0x0F) &* 4
+        versionAndLength = view.u8(offset)
         typeOfService = view.u8(offset &+ 1)
         totalLength = view.u16(offset &+ 2)
         identification = view.u16(offset &+ 4)
@@ -50,11 +47,23 @@ public struct IPv4Header: Equatable, Sendable, BitwiseCopyable {
         destination = view.u32(offset &+ 16)
     }
 
+    @inlinable public var version: UInt8 {
+        get { versionAndLength &>> 4 }
+        set { versionAndLength = newValue &<< 4 | versionAndLength & 0x0F }
+    }
+
+    /// Header length in bytes (IHL × 4).
+    @inlinable public var headerLength: Int {
+        get { Int(versionAndLength & 0x0F) &* 4 }
+        set { versionAndLength = versionAndLength & 0xF0 | UInt8(truncatingIfNeeded: newValue / 4) }
+    }
+
     /// RFC 791 §3.1: version 4, 20 ≤ header ≤ total length, and RFC 1122 §3.2.1: no more than
     /// the bytes that are there.
     @inlinable @inline(__always)
     public func isWellFormed(available: Int) -> Bool {
-        version == 4 && headerLength >= IPv4Header.minimumLength
+        // Version 4 and an IHL of 5 to 15, in one comparison.
+        versionAndLength &- 0x45 <= 0x4F - 0x45
             && Int(totalLength) >= headerLength && Int(totalLength) <= available
     }
 
@@ -71,7 +80,7 @@ public struct IPv4Header: Equatable, Sendable, BitwiseCopyable {
     /// - Precondition: 20 bytes are there.
     public func write(to view: PacketView, at offset: Int = 0) {
         precondition(offset >= 0 && view.count - offset >= IPv4Header.minimumLength)
-        view.set8(offset, version << 4 | UInt8(truncatingIfNeeded: headerLength / 4))
+        view.set8(offset, versionAndLength)
         view.set8(offset + 1, typeOfService)
         view.set16(offset + 2, totalLength)
         view.set16(offset + 4, identification)
@@ -92,7 +101,7 @@ public struct IPv4Header: Equatable, Sendable, BitwiseCopyable {
     }
 
     /// True when the header checksum of `length` bytes at `offset` is right.
-    @inlinable
+    @inlinable @inline(never)
     public static func verifyChecksum(_ view: PacketView, at offset: Int, length: Int) -> Bool {
         var sum = InternetChecksum()
         sum.add(view, at: offset, count: length)
