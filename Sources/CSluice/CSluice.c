@@ -144,6 +144,8 @@ int sluice_node_of_cpu(int cpu) {
     return numa_available() < 0 ? -1 : numa_node_of_cpu(cpu);
 }
 
+enum { HUGE_PAGE = 2 << 20 };
+
 void *sluice_node_alloc(size_t size, int node) {
     void *memory;
     if (node >= 0 && numa_available() >= 0) {
@@ -152,8 +154,18 @@ void *sluice_node_alloc(size_t size, int node) {
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) memory = NULL;
     }
+    if (memory && size >= HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE);
     if (memory) memset(memory, 0, size);
     return memory;
+}
+
+int sluice_huge_pages(void) {
+    char text[64] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    return n > 0 && strstr(text, "[never]") == NULL;
 }
 
 void sluice_node_free(void *memory, size_t size) { munmap(memory, size); }

@@ -217,6 +217,9 @@ public struct PortSink: ~Copyable {
         self.socket = socket
     }
 
+    /// Frees the port.
+    public consuming func close() {}
+
     /// The sink outlives everything: it goes when the process ends.
     public consuming func keepUntilExit() { socket.keepUntilExit() }
 }

@@ -166,8 +166,10 @@ void sluice_name_thread(const char *name);
 int sluice_node_of_cpu(int cpu);
 
 // Zeroed, page-aligned memory on the node (any node when node < 0), touched so that it is there
-// before the first packet. NULL when there is none.
+// before the first packet, on huge pages where the host gives them. NULL when there is none.
 void *sluice_node_alloc(size_t size, int node);
+// True when large areas get huge pages: the host's choice is "always" or "madvise".
+int sluice_huge_pages(void);
 // numa_free is munmap too, so one call serves both kinds.
 void sluice_node_free(void *memory, size_t size);
 
