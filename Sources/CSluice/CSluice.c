@@ -159,7 +159,8 @@ void *sluice_node_alloc(size_t size, int node) {
     return memory;
 }
 
-int sluice_huge_pages(void) {
+int sluice_gets_huge_pages(size_t size) {
+    if (size < HUGE_PAGE) return 0;
     char text[64] = "";
     int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return 0;

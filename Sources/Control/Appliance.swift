@@ -131,7 +131,8 @@ public struct Appliance {
                     Interfaces.largestMTU(interfaces) + PacketReceiveRing.networkOffset)
                 sockets.bypassesQdisc = options.bypassesQdisc
             }
-            sockets.receiveBuffer = options.ringFrames * sockets.slotSize
+            // A ring of larger slots has fewer of them.
+            sockets.receiveBuffer = options.ringFrames * options.frameSize
             sockets.zeroOuterChecksum = options.zeroOuterChecksum
             return WorkerPlan(
                 sockets: sockets, settings: settings, flowsPerWorker: options.flowsPerWorker,
@@ -152,7 +153,9 @@ public struct Appliance {
         let ring =
             backend == .packet
             ? PacketReceiveRing.Shape(
-                frames: options.ringFrames, frameSize: plan.sockets.slotSize).byteCount
+                frames: max(1, plan.sockets.receiveBuffer / plan.sockets.slotSize),
+                frameSize: plan.sockets.slotSize
+            ).byteCount
             : plan.sockets.burst * plan.sockets.slotSize
         let total = workers * (ring + tables)
         guard let available = ProcessReading.availableMemory(), total > available / 10 * 8 else {
@@ -213,11 +216,11 @@ public struct Appliance {
         let interfaces = plan.sockets.interfaces
         let place = interfaces.isEmpty ? "every interface" : interfaces.joined(separator: ", ")
         let steering = options.steersByCPU ? "cpu" : "flow"
-        let pages = sluice_huge_pages() == 1 ? "huge" : "small"
         var total = 0
         for worker in gauges.workers {
             let facts = worker.facts.withLock { $0 }
             total += facts.ringBytes + facts.tableBytes
+            let pages = sluice_gets_huge_pages(facts.tableBytes) != 0 ? "huge" : "small"
             log.info(
                 "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), \(gauges.backend.rawValue) on \(place), steered by \(steering), ring \(facts.ringBytes >> 10) KiB in slots of \(plan.sockets.slotSize) bytes, tables \(facts.tableBytes >> 10) KiB on \(pages) pages"
             )

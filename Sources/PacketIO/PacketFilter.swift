@@ -64,8 +64,8 @@ public enum PacketFilter {
 /// The IPv4 addresses of this host's interfaces.
 public enum LocalAddresses {
     /// Those that packets for us may name, host order: all, or only `chosen` while the host has it.
-    /// Addresses of loopback interfaces count only when asked for: no packet for them may come
-    /// from a wire (RFC 1122 §3.2.1.3).
+    /// No packet for 127.0.0.0/8 may come from a wire (RFC 1122 §3.2.1.3): it counts only on the
+    /// loopback interface, or when chosen.
     public static func ours(chosen: UInt32, onLoopback: Bool) throws(IOFailure) -> [UInt32] {
         var head: UnsafeMutablePointer<ifaddrs>?
         guard unsafe getifaddrs(&head) == 0 else { throw IOFailure("list addresses") }
@@ -81,10 +81,11 @@ public enum LocalAddresses {
             let address = unsafe name.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
                 unsafe UInt32(bigEndian: $0.pointee.sin_addr.s_addr)
             }
-            let isLoopback = unsafe entry.pointee.ifa_flags & UInt32(IFF_LOOPBACK) != 0
-            if onLoopback || !isLoopback { addresses.insert(address) }
+            addresses.insert(address)
         }
-        return addresses.filter { chosen == 0 || $0 == chosen }.sorted()
+        return addresses.filter {
+            chosen == 0 ? onLoopback || $0 >> 24 != 127 : $0 == chosen
+        }.sorted()
     }
 }
 

@@ -131,7 +131,8 @@ public struct PacketRingOptions: Sendable {
     ///   the socket readable while the slot that it filled last is not free.
     public func wait(milliseconds: Int32, wake: Int32 = -1) -> Bool {
         let events = sluice_wait(socket.raw, wake, milliseconds)
-        guard events > 0, events & Int32(POLLERR) != 0 else { return true }
+        // Down is an error event; being gone after that is none.
+        if events > 0, events & Int32(POLLERR) == 0 { return true }
         return sluice_packet_lost_interface(socket.raw) == 0
     }
 

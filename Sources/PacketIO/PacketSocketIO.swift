@@ -69,7 +69,8 @@ import Wire
 
     private static func addresses(_ options: SocketOptions) throws(IOFailure) -> [UInt32] {
         let addresses = try LocalAddresses.ours(
-            chosen: options.address, onLoopback: options.interfaces.contains("lo"))
+            chosen: options.address,
+            onLoopback: options.interfaces.isEmpty || options.interfaces.contains("lo"))
         guard addresses.count <= PacketFilter.addressLimit else {
             throw IOFailure("serve more than \(PacketFilter.addressLimit) addresses", errno: E2BIG)
         }

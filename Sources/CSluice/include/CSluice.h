@@ -71,7 +71,7 @@ SLUICE_HOT int sluice_sendmmsg(int fd, struct sluice_message *messages, unsigned
 // of `fd` (POLLIN, POLLERR) or -errno. An event on `wake` is consumed.
 SLUICE_HOT int sluice_wait(int fd, int wake, int milliseconds);
 
-// HOT: called only after an error event. Takes the socket's pending error; true when the
+// HOT: called only after a sleep without packets. Takes the socket's pending error; true when the
 // interface that a packet socket was bound to does not exist any more.
 SLUICE_HOT int sluice_packet_lost_interface(int fd);
 
@@ -168,8 +168,9 @@ int sluice_node_of_cpu(int cpu);
 // Zeroed, page-aligned memory on the node (any node when node < 0), touched so that it is there
 // before the first packet, on huge pages where the host gives them. NULL when there is none.
 void *sluice_node_alloc(size_t size, int node);
-// True when large areas get huge pages: the host's choice is "always" or "madvise".
-int sluice_huge_pages(void);
+// True when an area of this size gets huge pages: it is large enough, and the host's choice is
+// "always" or "madvise".
+int sluice_gets_huge_pages(size_t size);
 // numa_free is munmap too, so one call serves both kinds.
 void sluice_node_free(void *memory, size_t size);
 
