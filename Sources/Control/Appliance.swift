@@ -7,8 +7,8 @@ import Wire
 
 /// The whole appliance around one processor: workers, health port, signals, drain.
 ///
-/// Start order, since capabilities are per thread: instance lock and port sink, then sockets and
-/// rings of every worker, then privileges dropped in every thread, then the HTTP thread, then
+/// Start order, since capabilities are per thread: instance lock, port sink and drop hook, then
+/// sockets and rings of every worker, then privileges dropped in every thread, then the HTTP thread, then
 /// packets; ready when every worker has beaten. Whatever fails before that ends the start with
 /// one line and nothing left behind.
 public struct Appliance {
@@ -47,16 +47,26 @@ public struct Appliance {
     public func run() throws {
         let signals = try SignalReader()
         let lock = try InstanceLock()
-        let placement = try Placement(
-            workers: options.workers, cpus: options.cpus, allowed: CPUList.allowed())
+        let interfaces = try Interfaces.resolve(
+            named: options.interfaces, address: options.address)
+        let placement = try place(interfaces)
         let health = try ListenSocket(options.health, flag: "--health")
         let healthTCP = try openHealthTCP()
         var warnings: [String] = []
-        let plan = try makePlan(workers: placement.cpus.count, &warnings)
-        try checkMemory(plan)
-        let sink = try openSink(backend)
+        let probe = try takePort()
+        let choice = try BackendChoice(
+            options.backend, interfaces: interfaces, address: options.address)
+        let backend = choice.backend
+        let plan = try makePlan(backend, interfaces, placement, &warnings)
+        try checkMemory(backend, plan)
+        let sink = try keepPort(probe, backend)
 
         let workers = try startWorkers(backend, placement, plan)
+        let follower =
+            backend == .packet
+            ? try AddressFollower(
+                sockets: workers.map { $0.facts.withLock { $0.socket } }, options: plan.sockets)
+            : nil
         let gauges = Gauges(
             backend: backend, workers: workers, ruleNames: body.ruleNames)
         for worker in workers { try worker.dropPrivileges() }
@@ -66,13 +76,15 @@ public struct Appliance {
         let server = try HealthServer(health, gauges: gauges)
         // As long as the process lives, 6081 has a taker and no second appliance may start.
         sink?.keepUntilExit()
+        let reason = choice.reason
+        choice.keepUntilExit()
         let lockDescriptor = lock.keepUntilExit()
         for worker in workers { try worker.release() }
-        logStart(gauges, warnings)
+        logStart(gauges, plan, reason, warnings)
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
-            lock: lockDescriptor, log: log)
+            addresses: follower, lock: lockDescriptor, log: log)
         loop.run()
         stop(workers)
         server.stop()
@@ -84,30 +96,50 @@ public struct Appliance {
         return HealthTCPPort(try ListenSocket(name, flag: "--health-tcp"))
     }
 
-    /// `auto` is `udp`: `raw` offers every packet to every worker, `udp` serves any number.
-    private var backend: IOBackend { options.backend ?? .udp }
+    private func place(_ interfaces: [String]) throws(Failure) -> Placement {
+        let card = CardPlace(interfaces: interfaces)
+        return try Placement(
+            workers: options.workers, cpus: options.cpus, allowed: CPUList.allowed(),
+            rank: {
+                card.rank(
+                    cpu: $0, node: Int(sluice_node_of_cpu(Int32($0))),
+                    steersByCPU: options.steersByCPU)
+            })
+    }
 
     /// Warnings are for later: a start that fails says one thing.
     private func makePlan(
-        workers: Int, _ warnings: inout [String]
+        _ backend: IOBackend, _ interfaces: [String], _ placement: Placement,
+        _ warnings: inout [String]
     ) throws(Failure) -> WorkerPlan {
-        let interfaces = try Interfaces.resolve(
-            named: options.interfaces, address: options.address)
         var settings = options.settings
         settings.mtu = try Interfaces.fit(
             mtu: settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
             warnings: &warnings)
         do throws(IOFailure) {
             var sockets = SocketOptions(waker: try Waker())
-            sockets.workers = workers
+            sockets.workers = placement.cpus.count
             sockets.address = options.address
             sockets.interfaces = options.interfaces
             sockets.slotSize = options.frameSize
+            sockets.steering = options.steersByCPU ? .cpu(placement.cpus) : .flow
+            if backend == .packet {
+                sockets.interfaces = interfaces
+                // Whatever an interface can bring, and send again.
+                sockets.slotSize = max(
+                    options.frameSize,
+                    Interfaces.largestMTU(interfaces) + PacketReceiveRing.networkOffset)
+                sockets.bypassesQdisc = options.bypassesQdisc
+            }
+            // A ring of larger slots has fewer of them.
             sockets.receiveBuffer = options.ringFrames * options.frameSize
             sockets.zeroOuterChecksum = options.zeroOuterChecksum
             return WorkerPlan(
                 sockets: sockets, settings: settings, flowsPerWorker: options.flowsPerWorker,
-                seed: UInt64.random(in: .min ... .max), spins: options.busyPoll)
+                seed: UInt64.random(in: .min ... .max), spins: options.busyPoll,
+                // A worker that shares its CPU leaves it to the others.
+                patience: Set(placement.cpus).count == placement.cpus.count
+                    ? IdleSpin.worthwhile : 0)
         } catch {
             throw Failure(error)
         }
@@ -115,10 +147,17 @@ public struct Appliance {
 
     /// Rings and tables are taken whole at start: more than the host has free would end in the
     /// out-of-memory killer, not in an error.
-    private func checkMemory(_ plan: WorkerPlan) throws(Failure) {
+    private func checkMemory(_ backend: IOBackend, _ plan: WorkerPlan) throws(Failure) {
         let tables = body.tableBytes(plan.flowsPerWorker)
         let workers = plan.sockets.workers
-        let total = workers * (plan.sockets.burst * plan.sockets.slotSize + tables)
+        let ring =
+            backend == .packet
+            ? PacketReceiveRing.Shape(
+                frames: max(1, plan.sockets.receiveBuffer / plan.sockets.slotSize),
+                frameSize: plan.sockets.slotSize
+            ).byteCount
+            : plan.sockets.burst * plan.sockets.slotSize
+        let total = workers * (ring + tables)
         guard let available = ProcessReading.availableMemory(), total > available / 10 * 8 else {
             return
         }
@@ -128,12 +167,10 @@ public struct Appliance {
                 + "\(available >> 20) MiB free: lower SLUICE_FLOWS_PER_WORKER or --workers")
     }
 
-    /// Probes port 6081 with a plain bind, and leaves a sink where packets may come that no
-    /// worker's UDP socket takes: with `raw`, and with `udp` on one address or interface only.
-    private func openSink(_ backend: IOBackend) throws(Failure) -> PortSink? {
+    /// Takes port 6081 with a plain bind: nobody else may have it.
+    private func takePort() throws(Failure) -> PortSink {
         do throws(IOFailure) {
-            let probe = try PortSink(address: 0)
-            if backend == .raw { return probe }
+            return try PortSink(address: 0)
         } catch {
             guard error.errno == EADDRINUSE else { throw Failure(error) }
             throw Failure(
@@ -141,6 +178,15 @@ public struct Appliance {
                 "UDP port 6081 is taken by another program or a kernel geneve device: "
                     + "`ss -lunp 'sport = :6081'` and `ip -d link show type geneve` name it")
         }
+    }
+
+    /// Leaves a sink where packets may come that no worker's UDP socket takes: with `packet` and
+    /// `raw`, and with `udp` on one address or interface only.
+    private func keepPort(
+        _ probe: consuming PortSink, _ backend: IOBackend
+    ) throws(Failure) -> PortSink? {
+        guard backend == .udp else { return probe }
+        probe.close()
         guard options.address != 0 || options.interfaces.count == 1 else { return nil }
         do throws(IOFailure) {
             return try PortSink(address: 0, sharing: true)
@@ -162,18 +208,22 @@ public struct Appliance {
         return workers
     }
 
-    private func logStart(_ gauges: Gauges, _ warnings: [String]) {
+    private func logStart(
+        _ gauges: Gauges, _ plan: WorkerPlan, _ reason: String?, _ warnings: [String]
+    ) {
         for warning in warnings { log.warning("\(warning)") }
+        if let reason { log.info("io auto: \(reason)") }
+        let interfaces = plan.sockets.interfaces
+        let place = interfaces.isEmpty ? "every interface" : interfaces.joined(separator: ", ")
+        let steering = options.steersByCPU ? "cpu" : "flow"
         var total = 0
         for worker in gauges.workers {
             let facts = worker.facts.withLock { $0 }
             total += facts.ringBytes + facts.tableBytes
+            let pages = sluice_gets_huge_pages(facts.tableBytes) != 0 ? "huge" : "small"
             log.info(
-                "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), ring \(facts.ringBytes >> 10) KiB, tables \(facts.tableBytes >> 10) KiB"
+                "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), \(gauges.backend.rawValue) on \(place), steered by \(steering), ring \(facts.ringBytes >> 10) KiB in slots of \(plan.sockets.slotSize) bytes, tables \(facts.tableBytes >> 10) KiB on \(pages) pages"
             )
-        }
-        if options.backend == nil {
-            log.info("io auto: udp, since its cost does not grow with the number of workers")
         }
         if gauges.backend == .raw, gauges.workers.count > 8 {
             log.warning("raw offers every packet to every worker: for so many use --io udp")

@@ -9,6 +9,8 @@ struct WorkerPlan: Sendable {
     @usableFromInline var flowsPerWorker: Int
     @usableFromInline var seed: UInt64
     @usableFromInline var spins: Bool
+    /// How long a worker looks for packets before it sleeps, nanoseconds.
+    @usableFromInline var patience: UInt64
 }
 
 /// What a worker thread does, with backend and processor already chosen.
@@ -27,6 +29,7 @@ struct WorkerBody: Sendable {
         tableBytes = { FlowTable<Processor.FlowState>.byteCount(capacity: $0) }
         serve = { backend, plan, thread in
             switch backend {
+            case .packet: try serveWorker(PacketSocketIO.self, Processor.self, plan, thread)
             case .udp: try serveWorker(UDPSocketIO.self, Processor.self, plan, thread)
             case .raw: try serveWorker(RawSocketIO.self, Processor.self, plan, thread)
             }
@@ -45,6 +48,7 @@ func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Co
     sockets.waker = thread.waker
     let io = try IO(sockets)
     let ringBytes = io.ringByteCount
+    let socket = io.socketDescriptor
     // In memory that is never given back: see WorkerThread.
     let slot = UnsafeMutablePointer<Worker<IO, Processor>>.allocate(capacity: 1)
     slot.initialize(
@@ -52,9 +56,9 @@ func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Co
             index: thread.index, io: io, processor: try Processor(worker: thread.index),
             settings: plan.settings, flowCapacity: plan.flowsPerWorker, seed: plan.seed,
             counters: thread.counters, node: thread.node))
-    thread.noteMemory(ring: ringBytes, tables: slot.pointee.byteCount)
+    thread.noteOpen(socket: socket, ring: ringBytes, tables: slot.pointee.byteCount)
     try thread.keepStep()
     try slot.pointee.io.release()
     thread.noteRunning()
-    slot.pointee.run(spins: plan.spins) { thread.shouldStop }
+    slot.pointee.run(spins: plan.spins, patience: plan.patience) { thread.shouldStop }
 }

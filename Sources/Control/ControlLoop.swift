@@ -1,6 +1,7 @@
 import CSluice
 import Dataplane
 import Logging
+import PacketIO
 
 /// The control thread between start and stop: signals, drain, the TCP health port, samples.
 struct ControlLoop: ~Copyable {
@@ -8,6 +9,7 @@ struct ControlLoop: ~Copyable {
     private let limits: DrainLimits
     private let signals: SignalReader
     private var healthTCP: HealthTCPPort?
+    private let addresses: AddressFollower?
     /// Whoever asks who holds the instance lock connects to this.
     private let lock: Int32
     private let log: Logger
@@ -19,12 +21,14 @@ struct ControlLoop: ~Copyable {
 
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
-        healthTCP: consuming HealthTCPPort?, lock: Int32, log: Logger
+        healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
+        log: Logger
     ) {
         self.gauges = gauges
         limits = drain
         self.signals = signals
         self.healthTCP = healthTCP
+        self.addresses = addresses
         self.lock = lock
         self.log = log
         sampler = BusySampler(now: sluice_monotonic_ns(), busy: ControlLoop.busy(gauges))
@@ -39,6 +43,7 @@ struct ControlLoop: ~Copyable {
             }
             let now = sluice_monotonic_ns()
             noteHealth(gauges.health)
+            followAddresses()
             TCPClients.turnAway(lock)
             if let ratios = sampler.sample(now: now, busy: ControlLoop.busy(gauges)) {
                 gauges.setBusy(ratios)
@@ -66,6 +71,15 @@ struct ControlLoop: ~Copyable {
         default:
             log.info("stopping at once")
             return true
+        }
+    }
+
+    /// What cannot be followed is served as before.
+    private func followAddresses() {
+        do throws(IOFailure) {
+            try addresses?.follow()
+        } catch {
+            log.warning("cannot follow the host's addresses: \(error)")
         }
     }
 

@@ -62,6 +62,11 @@ enum Interfaces {
         return entries
     }
 
+    /// The largest MTU of these; no IPv4 packet is longer than 65,535 bytes.
+    static func largestMTU(_ names: [String]) -> Int {
+        min(names.map { Int(sluice_interface_mtu($0)) }.max() ?? 0, 65_535)
+    }
+
     /// From /proc/net/route: destination and mask zero.
     private static func ofDefaultRoute() -> String? {
         for line in ProcFile.read("/proc/net/route").split(separator: "\n").dropFirst() {
@@ -104,6 +109,22 @@ enum Interfaces {
 enum Encapsulation {
     /// Outer IPv4 20, UDP 8, Geneve 8, options 32 bytes.
     static let overhead = 68
+}
+
+enum Directory {
+    /// The names in a directory; empty when it cannot be read.
+    static func names(_ path: String) -> [String] {
+        guard let directory = opendir(path) else { return [] }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        return names
+    }
 }
 
 /// Small files of /proc, whole.

@@ -44,14 +44,19 @@ public struct OptionReader {
                 throw Failure(.usage, "interface: name interfaces or say auto, not both")
             }
         }
-        options.backend = try choice("io", "auto, udp or raw") { IOBackend(rawValue: $0) }
+        options.backend = try choice("io", "auto, packet, udp or raw") { IOBackend(rawValue: $0) }
         options.workers = try choice("workers", "auto or a number from 1 to 1024") {
             Int($0).flatMap { (1...1024).contains($0) ? $0 : nil }
         }
         options.cpus =
             try choice("cpus", "auto or a list such as 1-3,7") { CPUList.parse($0) } ?? []
         options.busyPoll = try flag("busy-poll") ?? false
-        _ = try value("steer", "flow") { $0 == "flow" ? $0 : nil }
+        options.steersByCPU =
+            try value("steer", "flow or cpu") { ["flow": false, "cpu": true][$0] } ?? false
+        if options.steersByCPU, options.backend == .raw {
+            throw Failure(.usage, "--steer cpu needs --io packet or udp")
+        }
+        options.bypassesQdisc = try flag("qdisc-bypass") ?? true
         options.flowsPerWorker =
             try value("flows-per-worker", "a power of two from 8 to 16777216") {
                 Int($0).flatMap { (8...1 << 24).contains($0) && $0 & ($0 - 1) == 0 ? $0 : nil }

@@ -1,20 +1,85 @@
+import CSluice
+
 /// Which worker runs on which CPU.
 public struct Placement: Equatable, Sendable {
     /// One CPU per worker.
     public let cpus: [Int]
 
     /// One worker per allowed CPU, one CPU left for control when there are more than four;
-    /// workers beyond CPUs share them round-robin.
-    public init(workers: Int?, cpus chosen: [Int], allowed: [Int]) throws(Failure) {
+    /// workers beyond CPUs share them round-robin. CPUs that the network card prefers come first,
+    /// so fewer workers than CPUs get those, and control gets the last one.
+    ///
+    /// - Parameters:
+    ///   - chosen: the user's CPUs, in the user's order; empty = all that are allowed.
+    ///   - rank: how far a CPU is from the card; equal ranks keep their order.
+    public init(
+        workers: Int?, cpus chosen: [Int], allowed: [Int], rank: (Int) -> Int = { _ in 0 }
+    ) throws(Failure) {
         if let foreign = chosen.first(where: { !allowed.contains($0) }) {
             throw Failure(
                 .usage, "CPU \(foreign) is not allowed to this process: choose from \(allowed)")
         }
-        let spare = chosen.isEmpty && allowed.count > 4 ? 1 : 0
-        let pool = chosen.isEmpty ? Array(allowed.dropFirst(spare)) : chosen
+        let pool = chosen.isEmpty ? Placement.pool(allowed, rank) : chosen
         guard !pool.isEmpty else {
             throw Failure(.system, "the process may not run on any CPU: check its cpuset")
         }
         cpus = (0..<(workers ?? pool.count)).map { pool[$0 % pool.count] }
+    }
+
+    /// The first CPU of the farthest rank is control's: CPU 0 of a host whose CPUs are all alike,
+    /// where most kernels do their own work.
+    private static func pool(_ allowed: [Int], _ rank: (Int) -> Int) -> [Int] {
+        var pool = allowed.enumerated()
+            .map { (rank: rank($0.element), order: $0.offset, cpu: $0.element) }
+            .sorted { ($0.rank, $0.order) < ($1.rank, $1.order) }
+        if pool.count > 4, let last = pool.last,
+            let spare = pool.firstIndex(where: { $0.rank == last.rank })
+        {
+            pool.remove(at: spare)
+        }
+        return pool.map(\.cpu)
+    }
+}
+
+/// Where the cards of the interfaces are: their NUMA nodes and the CPUs that take their interrupts,
+/// as far as the host says. A virtual interface has neither.
+public struct CardPlace: Equatable, Sendable {
+    public private(set) var nodes: Set<Int> = []
+    public private(set) var interruptCPUs: Set<Int> = []
+
+    public init() {}
+
+    /// - Parameters:
+    ///   - sys, proc: where those file systems are; tests have their own.
+    public init(interfaces: [String], sys: String = "/sys", proc: String = "/proc") {
+        for name in interfaces {
+            // A virtio interface's device is a child of the PCI device that has the facts.
+            let device = "\(sys)/class/net/\(name)/device"
+            if !read(device, proc) { _ = read(device + "/..", proc) }
+        }
+    }
+
+    /// False when this is no device that says anything.
+    private mutating func read(_ device: String, _ proc: String) -> Bool {
+        let node = Int(CardPlace.line("\(device)/numa_node"))
+        if let node, node >= 0 { nodes.insert(node) }
+        let interrupts = Directory.names("\(device)/msi_irqs")
+        for interrupt in interrupts {
+            let list = CardPlace.line("\(proc)/irq/\(interrupt)/smp_affinity_list")
+            interruptCPUs.formUnion(CPUList.parse(list) ?? [])
+        }
+        return node != nil || !interrupts.isEmpty
+    }
+
+    private static func line(_ path: String) -> String {
+        ProcFile.read(path).split(separator: "\n").first.map(String.init) ?? ""
+    }
+
+    /// How far a CPU on `node` is: first its node counts. Then, by flow, the card's interrupts and
+    /// a worker on the same CPU would take turns; by CPU, the worker belongs where they arrive.
+    public func rank(cpu: Int, node: Int, steersByCPU: Bool) -> Int {
+        let isRemote = !nodes.isEmpty && !nodes.contains(node)
+        let isApart = interruptCPUs.contains(cpu) != steersByCPU
+        return (isRemote ? 2 : 0) + (isApart && !interruptCPUs.isEmpty ? 1 : 0)
     }
 }

@@ -4,7 +4,7 @@ import Wire
 
 /// How packets come in and go out.
 public enum IOBackend: String, CaseIterable, Sendable {
-    case udp, raw
+    case packet, udp, raw
 }
 
 /// An address and port to listen on.
@@ -42,7 +42,11 @@ public struct RunOptions: Sendable {
     public var workers: Int?
     /// Empty = auto.
     public var cpus: [Int] = []
+    /// By the CPU that received a packet instead of by its flow.
+    public var steersByCPU = false
     public var busyPoll = false
+    /// Send past the queueing discipline (`packet`).
+    public var bypassesQdisc = true
     public var health = ListenAddress(address: 0, port: 8080)
     public var healthTCP: ListenAddress?
     public var drain = DrainLimits()

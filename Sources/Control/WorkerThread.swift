@@ -28,6 +28,7 @@ final class WorkerThread: Sendable {
 
     /// What start-up found out, for the log.
     struct Facts {
+        var socket: Int32 = -1
         var ringBytes = 0
         var tableBytes = 0
     }
@@ -114,8 +115,8 @@ final class WorkerThread: Sendable {
     }
 
     @usableFromInline
-    func noteMemory(ring: Int, tables: Int) {
-        facts.withLock { $0 = Facts(ringBytes: ring, tableBytes: tables) }
+    func noteOpen(socket: Int32, ring: Int, tables: Int) {
+        facts.withLock { $0 = Facts(socket: socket, ringBytes: ring, tableBytes: tables) }
     }
 
     /// Called by the thread when its sockets are open: keeps step until packets may flow.

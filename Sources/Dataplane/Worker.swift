@@ -92,15 +92,23 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     }
 
     /// Runs bursts until `shouldStop`. Sleeps when nothing waits, unless told to spin.
+    ///
+    /// - Parameter patience: how long to look for packets before sleeping, nanoseconds, when they
+    ///   come close together.
     @inlinable
-    public mutating func run(spins: Bool, shouldStop: () -> Bool) {
+    public mutating func run(
+        spins: Bool, patience: UInt64 = IdleSpin.worthwhile, shouldStop: () -> Bool
+    ) {
+        var idle = IdleSpin(patience: patience)
         while !shouldStop() {
             let received = runBurst()
-            guard received <= 0 else { continue }
-            if received < 0 {
+            let now = counters.read(.heartbeat)
+            if received > 0 {
+                idle.noteBurst(at: now)
+            } else if received < 0 {
                 // A socket that keeps failing must not keep a core busy.
                 io.pause(milliseconds: 10)
-            } else if !spins {
+            } else if !spins, !idle.keepsLooking(at: now) {
                 io.wait(milliseconds: Worker.sleepMilliseconds)
             }
         }

@@ -53,7 +53,7 @@ struct Run: ParsableCommand {
     @Option(help: ArgumentHelp("Our IPv4 address, or any.", valueName: "ipv4"))
     var address: String?
 
-    @Option(help: ArgumentHelp("auto, udp or raw.", valueName: "backend"))
+    @Option(help: ArgumentHelp("auto, packet, udp or raw.", valueName: "backend"))
     var io: String?
 
     @Option(help: ArgumentHelp("Worker threads, or auto: one per CPU.", valueName: "n"))
@@ -62,7 +62,7 @@ struct Run: ParsableCommand {
     @Option(help: ArgumentHelp("CPUs for the workers, such as 1-3,7.", valueName: "list"))
     var cpus: String?
 
-    @Option(help: ArgumentHelp("How packets find their worker: flow.", valueName: "mode"))
+    @Option(help: ArgumentHelp("How packets find their worker: flow or cpu.", valueName: "mode"))
     var steer: String?
 
     @Flag(help: "Spin instead of sleeping when idle.")

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Control
@@ -74,10 +75,11 @@ struct OptionTests {
     @Test(
         "a bad value names the flag or variable, and what was found",
         arguments: [
-            ("io", "packet"), ("workers", "0"), ("workers", "many"), ("cpus", "3-1"),
+            ("io", "carrier-pigeon"), ("workers", "0"), ("workers", "many"), ("cpus", "3-1"),
             ("cpus", ""), ("health", "8080"), ("health", "localhost:8080"), ("health", "1.2.3.4:0"),
             ("health-tcp", "x"), ("address", "1.2.3"), ("address", "01.2.3.4"),
-            ("drain-minimum", "-1"), ("drain-timeout", "forever"), ("steer", "cpu"),
+            ("drain-minimum", "-1"), ("drain-timeout", "forever"), ("steer", "random"),
+            ("qdisc-bypass", "1"),
             ("mtu", "67"), ("allow-sources", "10.0.0.0/33"), ("flows-per-worker", "1000"),
             ("busy-poll", "yes"), ("outer-checksum", "none"), ("on-error", "ignore"),
         ])
@@ -90,6 +92,21 @@ struct OptionTests {
         let variable = #expect(throws: Failure.self) { try read([:], [name: value]) }
         #expect(variable?.code == .config)
         #expect(variable?.description.hasPrefix(name) == true)
+    }
+
+    @Test("packets are steered by flow unless told otherwise, and raw cannot do otherwise")
+    func steering() throws {
+        #expect(try !read([:]).steersByCPU)
+        #expect(try read(["io": "packet", "steer": "cpu"]).steersByCPU)
+        #expect(try !read(["steer": "flow", "io": "raw"]).steersByCPU)
+        let failure = #expect(throws: Failure.self) { try read(["io": "raw", "steer": "cpu"]) }
+        #expect(failure?.code == .usage)
+    }
+
+    @Test("the queueing discipline is passed by unless told otherwise")
+    func qdisc() throws {
+        #expect(try read([:]).bypassesQdisc)
+        #expect(try !read([:], ["SLUICE_QDISC_BYPASS": "false"]).bypassesQdisc)
     }
 
     @Test("two health ports cannot be one")
@@ -132,5 +149,82 @@ struct PlacementTests {
             try Placement(workers: nil, cpus: [9], allowed: [0, 1])
         }
         #expect(failure?.description.contains("CPU 9") == true)
+    }
+
+    @Test("CPUs near the card come first, and control gets the far end")
+    func near() throws {
+        let rank: (Int) -> Int = { $0 < 4 ? 1 : 0 }
+        #expect(
+            try Placement(workers: nil, cpus: [], allowed: Array(0..<8), rank: rank).cpus
+                == [4, 5, 6, 7, 1, 2, 3])
+        #expect(
+            try Placement(workers: 2, cpus: [], allowed: Array(0..<8), rank: rank).cpus == [4, 5])
+        #expect(
+            try Placement(workers: nil, cpus: [0, 5], allowed: Array(0..<8), rank: rank).cpus
+                == [0, 5], "the user's order counts")
+    }
+}
+
+@Suite("The place of the card")
+struct CardPlaceTests {
+    /// A made-up /sys and /proc: eth0 on node 1 with two interrupts, ens5 a virtio child of such a
+    /// device, dummy0 without one.
+    private func withHost(_ body: (String) throws -> Void) throws {
+        let root = FileManager.default.temporaryDirectory
+            .appending(path: "sluice-card-\(getpid())-\(UInt64.random(in: .min ... .max))")
+        defer { try? FileManager.default.removeItem(at: root) }
+        func write(_ path: String, _ text: String) throws {
+            let file = root.appending(path: path)
+            try FileManager.default.createDirectory(
+                at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try Data(text.utf8).write(to: file)
+        }
+        try write("sys/class/net/eth0/device/numa_node", "1\n")
+        for interrupt in [40, 41] {
+            try write("sys/class/net/eth0/device/msi_irqs/\(interrupt)", "msix\n")
+            try write("proc/irq/\(interrupt)/smp_affinity_list", "\(interrupt - 36)\n")
+        }
+        try write("sys/devices/pci/numa_node", "0\n")
+        try write("sys/devices/pci/msi_irqs/50", "msix\n")
+        try write("proc/irq/50/smp_affinity_list", "2-3\n")
+        try write("sys/devices/pci/virtio0/features", "1\n")
+        try write("sys/class/net/ens5/address", "02:00:00:00:00:01\n")
+        try FileManager.default.createSymbolicLink(
+            at: root.appending(path: "sys/class/net/ens5/device"),
+            withDestinationURL: root.appending(path: "sys/devices/pci/virtio0"))
+        try write("sys/class/net/dummy0/address", "02:00:00:00:00:02\n")
+        try body(root.path())
+    }
+
+    private func place(_ root: String, _ interfaces: [String]) -> CardPlace {
+        CardPlace(interfaces: interfaces, sys: root + "/sys", proc: root + "/proc")
+    }
+
+    @Test("nodes and interrupts are read, also of a virtio card")
+    func reads() throws {
+        try withHost { root in
+            #expect(place(root, ["eth0"]).nodes == [1])
+            #expect(place(root, ["eth0"]).interruptCPUs == [4, 5])
+            #expect(place(root, ["ens5"]).nodes == [0])
+            #expect(place(root, ["ens5"]).interruptCPUs == [2, 3])
+            #expect(place(root, ["dummy0"]) == CardPlace())
+            #expect(place(root, ["eth0", "ens5"]).nodes == [0, 1])
+        }
+    }
+
+    @Test("the node counts first, then the interrupts: apart from them by flow, with them by CPU")
+    func ranks() throws {
+        try withHost { root in
+            let card = place(root, ["eth0"])
+            for steersByCPU in [false, true] {
+                let ranks = [(4, 1), (6, 1), (0, 0)].map {
+                    card.rank(cpu: $0.0, node: $0.1, steersByCPU: steersByCPU)
+                }
+                #expect(ranks[2] > ranks[0] && ranks[2] > ranks[1] - 1)
+                #expect((ranks[0] < ranks[1]) == steersByCPU)
+            }
+            let none = place(root, ["dummy0"])
+            #expect(Set((0..<8).map { none.rank(cpu: $0, node: 0, steersByCPU: true) }) == [0])
+        }
     }
 }

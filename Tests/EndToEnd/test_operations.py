@@ -17,7 +17,7 @@ from gateway import Gateway
 from lab import ADDRESS, BIN, HEALTH_PORT, run, wait_until
 from packets import geneve, outer, udp4
 
-IO = ("udp", "raw")
+IO = ("packet", "udp", "raw")
 PROBE_LIMIT = 2  # seconds; GWLB's own timeout is at least that
 
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from conftest import BACKENDS
 from gateway import Gateway
 from lab import BIN, wait_until
 from packets import geneve, outer, udp4
@@ -48,7 +49,7 @@ def test_every_refused_start_ends_and_names_the_first(fresh):
         check_refusal(fresh.start("appliance", BIN / "sluice", "run"), 71, f"{first.pid}")
 
 
-@pytest.mark.parametrize("io", ["udp", "raw"])
+@pytest.mark.parametrize("io", BACKENDS)
 def test_one_interface_leaves_no_icmp_on_the_others(fresh, gateway, io):
     fresh.start_appliance("--io", io, "--interface", "lo")
     gateway.send(outer(geneve(udp4(b"on another interface"))))

@@ -3,24 +3,29 @@ import PacketIO
 import SluiceTesting
 import Testing
 
-/// What the socket backends have in common, so that one test serves both. Swift 6.3 consumes a
+/// What the socket backends have in common, so that one test serves all. Swift 6.3 consumes a
 /// noncopyable existential by a call that does not mutate: so `release` does, here.
 protocol TestedBackend: PacketIO, ~Copyable {
     mutating func release() throws(IOFailure)
 }
 
+extension PacketSocketIO: TestedBackend {}
 extension UDPSocketIO: TestedBackend {}
 extension RawSocketIO: TestedBackend {}
 
 typealias AnyBackend = any TestedBackend & ~Copyable
 
 enum Backend: String, CaseIterable, CustomTestStringConvertible {
-    case udp, raw
+    case packet, udp, raw
+
+    /// Those whose answers the IP stack routes.
+    static let routed: [Backend] = [.udp, .raw]
 
     var testDescription: String { rawValue }
 
     func open(_ options: SocketOptions) throws(IOFailure) -> AnyBackend {
         switch self {
+        case .packet: try PacketSocketIO(options)
         case .udp: try UDPSocketIO(options)
         case .raw: try RawSocketIO(options)
         }

@@ -26,7 +26,24 @@ enum Network {
         try configureLoopback(SIOCSIFFLAGS) {
             $0.ifr_ifru.ifru_flags = Int16(IFF_UP | IFF_RUNNING)
         }
+        // Answers that `packet` puts on the loopback device are packets from a wire to the stack.
+        for name in ["route_localnet", "accept_local"] { try set("ipv4/conf/all/\(name)", "1") }
         return try body()
+    }
+
+    /// Sets a variable below /proc/sys/net of this namespace.
+    static func set(_ name: String, _ value: String) throws {
+        let file = FileDescriptor(open("/proc/sys/net/" + name, O_WRONLY | O_CLOEXEC))
+        guard write(file.raw, value, value.utf8.count) > 0 else { throw IOFailure("set \(name)") }
+    }
+
+    /// What a command prints, run in this namespace.
+    static func output(_ command: String) throws -> String {
+        guard let pipe = popen(command, "r") else { throw IOFailure("run \(command)") }
+        defer { pclose(pipe) }
+        var text: [UInt8] = []
+        while case let byte = fgetc(pipe), byte >= 0 { text.append(UInt8(byte)) }
+        return String(decoding: text, as: UTF8.self)
     }
 
     static func setLoopbackMTU(_ mtu: Int32) throws {

@@ -34,13 +34,15 @@ struct SocketSteeringTests {
         backend: Backend, workers: Int
     ) throws {
         try Network.isolated {
-            let sink = backend == .raw ? try PortSink(address: ourAddress) : nil
+            let sink = backend == .udp ? nil : try PortSink(address: ourAddress)
+            let fanout = FanoutGroup()
             let boxes = try (0..<workers).map { worker in
                 Box(
                     try backend.open(
                         socketOptions {
                             $0.worker = worker
                             $0.workers = workers
+                            $0.fanout = fanout
                         }))
             }
             for box in boxes { try box.io.release() }
