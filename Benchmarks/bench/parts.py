@@ -73,20 +73,22 @@ def table(lab, programs, args):
 
 
 def one_cell(programs, idle, contenders, size, policy, args, number):
-    """Every contender once at one size and policy."""
+    """Every contender at one size and policy, drain by drain in turn, back and forth: on a machine
+    whose speed changes from second to second only neighbours compare."""
     costs = [send_cost(programs, idle, size, policy)]
-    cells = []
-    for contender in contenders:
-        samples = drain(programs, contender.link, size, policy, args.drains)
+    samples = [[] for _ in contenders]
+    for turn in range(args.drains):
+        order = range(len(contenders)) if turn % 2 == 0 else reversed(range(len(contenders)))
+        for i in order:
+            samples[i] += drain(programs, contenders[i].link, size, policy, 1)
         costs.append(send_cost(programs, idle, size, policy))
-        cells.append(
-            {"program": contender.program, "io": contender.io, "size": size, "policy": policy,
-             "round": number, "samples": samples}
-        )  # fmt: skip
-    for cell in cells:
-        cell["idle_send_ns"] = statistics.median(costs)
-        with_core_cost(cell["samples"], cell["idle_send_ns"])
-    return cells
+    idle_send_ns = statistics.median(costs)
+    return [
+        {"program": contender.program, "io": contender.io, "size": size, "policy": policy,
+         "round": number, "idle_send_ns": idle_send_ns,
+         "samples": with_core_cost(own, idle_send_ns)}
+        for contender, own in zip(contenders, samples)
+    ]  # fmt: skip
 
 
 def pick(cells, **wanted):
@@ -107,11 +109,14 @@ def summary(cells):
     return figures
 
 
-def round_ratio(cells, others, key):
-    """Median over rounds of one contender's value by the other's in the same round."""
-    theirs = {cell["round"]: median(cell["samples"], key) for cell in others}
-    ratios = [median(cell["samples"], key) / theirs[cell["round"]] for cell in cells]
-    return statistics.median(ratios)
+def turn_ratio(cells, others, key):
+    """Median over all turns of one contender's value by the other's of the same turn."""
+    theirs = {cell["round"]: cell["samples"] for cell in others}
+    return statistics.median(
+        mine[key] / other[key]
+        for cell in cells
+        for mine, other in zip(cell["samples"], theirs[cell["round"]])
+    )
 
 
 def table_rows(cells):
@@ -124,9 +129,9 @@ def table_rows(cells):
         row = {"policy": policy, "program": program, "io": io, "size": size, **summary(own)}
         reference = pick(cells, policy=policy, program="c", io=io, size=size)
         if program == "sluice" and reference:
-            row["rate_ratio"] = round_ratio(own, reference, "rate")
-            row["process_ratio"] = round_ratio(own, reference, "process_ns")
-            row["core_ratio"] = round_ratio(own, reference, "core_ns")
+            row["rate_ratio"] = turn_ratio(own, reference, "rate")
+            row["process_ratio"] = turn_ratio(own, reference, "process_ns")
+            row["core_ratio"] = turn_ratio(own, reference, "core_ns")
             row["best_rate_ratio"] = row["best_rate"] / summary(reference)["best_rate"]
         rows.append(row)
     return rows
@@ -140,7 +145,7 @@ def cost_ratios(cells):
         for program, io in (("c", "raw1"), ("sluice", "udp")):
             theirs = pick(cells, policy="pass", program=program, io=io, size=size)
             if own and theirs:
-                ratio = round_ratio(own, theirs, "core_ns")
+                ratio = turn_ratio(own, theirs, "core_ns")
                 ratios.append({"size": size, "against": f"{program} {io}", "core_ratio": ratio})
     return ratios
 
@@ -305,7 +310,7 @@ def scale(lab, programs, args):
         for senders in (1, 2):
             one = pick(cells, program=program, io=io, workers=1, senders=senders)
             two = pick(cells, program=program, io=io, workers=2, senders=senders)
-            row[f"service_{senders}"] = round_ratio(two, one, "rate")
+            row[f"service_{senders}"] = turn_ratio(two, one, "rate")
             row[f"send_wall_ns_{senders}"] = statistics.median(
                 median(cell["samples"], "send_wall_ns") for cell in two
             )

@@ -64,7 +64,7 @@ def table_text(result):
         parts.append(f"{what}\n{grid(headings, lines)}")
     parts.append(
         "packets/s: service rate of one worker. CPU ns: of the process, a packet. core ns: receive\n"
-        "softirq + process. Ratios: medians over rounds of sluice / C in the same round."
+        "softirq + process. Ratios: medians of sluice / C, drain by drain in turn."
     )
     for one in result["costs"]:
         parts.append(
