@@ -20,7 +20,7 @@ from pathlib import Path
 PREFIX = "slb-"
 STATE = Path("/run/sluice-bench")
 GIVE_UP = 60  # seconds
-SEND_CPU, SERVE_CPU = 0, max(os.sched_getaffinity(0))
+SEND_CPU, SERVE_CPU = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 # Packets that wait for RPS: the default of 1000 would be the limit, not the appliance.
 SYSCTLS = {"net.core.netdev_max_backlog": "8192"}
 OFFLOADS = "tx off rx off tso off gso off gro off".split()

@@ -224,8 +224,9 @@ def latency(lab, programs, args):
         for busy in (False, True):
             contenders["c", busy] = add_reference(lab, programs, io, "pass", busy_poll=busy)
         rate = half_of_highest_rate(programs, idle, contenders, args)
-        for one in contenders.values():
-            one.link.steer_softirq(SEND_CPU, SERVE_CPU)
+        if args.softirq == "rps":
+            for one in contenders.values():
+                one.link.steer_softirq(SEND_CPU, SERVE_CPU)
         mine = []
         for number in range(args.rounds):
             for (program, busy), contender in contenders.items():
@@ -277,8 +278,9 @@ def latency_rows(trials, io, rate):
 
 
 def scale(lab, programs, args):
-    """Drains of one worker on one core and of two workers on two: while a queue empties nobody
-    sends, so both cores are the workers'. The bursts come from one sender and from two at once."""
+    """Drains of one worker on one core and of two workers on two: while the queues empty nobody
+    sends, so both cores are the workers'. The bursts come from one sender and from two at once,
+    each on a core of its own."""
     cpus = sorted(os.sched_getaffinity(0))[:2]
     if len(cpus) < 2:
         raise Failure("scale needs two CPUs")
@@ -315,8 +317,8 @@ def scale(lab, programs, args):
                 median(cell["samples"], "send_wall_ns") for cell in two
             )
             row[f"loss_{senders}"] = max(one["loss"] for cell in two for one in cell["samples"])
-        # Per frame of all senders together: half the time would be two senders that do not meet.
-        row["delivery"] = 2 * row["send_wall_ns_1"] / (2 * row["send_wall_ns_2"])
+        # Frames a second into the queues, two senders against one.
+        row["delivery"] = row["send_wall_ns_1"] / row["send_wall_ns_2"]
         row["rate_1"] = statistics.median(
             median(cell["samples"], "rate") for cell in pick(cells, program=program, io=io, workers=1)
         )

@@ -446,8 +446,10 @@ static void measure_latency(void) {
             if (number < total) {
                 int64_t at = (int64_t)(h->tp_sec * 1000000000ull + h->tp_nsec);
                 answered++;
+                // Frame 0 is due one interval after the start.
                 if (number >= warm_up)
-                    latency[kept++] = at - (int64_t)start - (int64_t)((double)number * interval);
+                    latency[kept++] =
+                        at - (int64_t)start - (int64_t)((double)(number + 1) * interval);
             }
             __atomic_store_n(&h->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
             slot = (slot + 1) % RING_SLOTS;
