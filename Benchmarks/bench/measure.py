@@ -62,6 +62,9 @@ def reference_command(
     command = [programs.reference / "reflect", "--io", io, "--interface", "ap0"]
     command += ["--policy", "blog" if policy == "blog" else "none", "--frames", frames]
     command += ["--workers", workers, "--cpu", ",".join(map(str, cpus))]
+    if policy == "blog":
+        # The same work as the appliance; pass-through is parse and swap only.
+        command += ["--outer-checksum", "compute"]
     return command + (["--busy-poll"] if busy_poll else [])
 
 
