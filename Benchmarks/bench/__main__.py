@@ -43,9 +43,9 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="interleaved repetitions (default: 5)")
     parser.add_argument("--drains", type=int, help="drains of one cell in a round (default: 5)")
     parser.add_argument("--quick", action="store_true", help="one round, few drains, two sizes")
-    parser.add_argument("--softirq", choices=("rps", "local"), default="rps",
+    parser.add_argument("--softirq", choices=("rps", "local"), default="local",
                         help="latency: receive work on the core of whoever receives (RPS), or of "
-                        "whoever sends (default: rps)")  # fmt: skip
+                        "whoever sends (default: local)")  # fmt: skip
     parser.add_argument("--also", action="append", default=[], metavar="NAME=COMMAND",
                         help="another program in the table's pass-through rows; {namespace}, "
                         "{interface} and {cpu} are filled in")  # fmt: skip

@@ -246,7 +246,6 @@ def slope(rows):
 
 def latency(lab, programs, args):
     rows, trials = [], []
-    idle = lab.add_link("immediate drop", cut=True)
     seconds = 1 if args.quick else 2
     for io in args.io:
         contenders = {}
@@ -258,19 +257,17 @@ def latency(lab, programs, args):
             continue
         for busy in (False, True):
             contenders["c", busy] = add_reference(lab, programs, io, "pass", busy_poll=busy)
-        rate = half_of_highest_rate(programs, idle, contenders, args)
         if args.softirq == "rps":
             for one in contenders.values():
                 one.link.steer_softirq(SEND_CPU, SERVE_CPU)
+        # The slower one's rate, so that both can keep up.
+        rate = min(highest_rate(programs, contenders[name, False]) for name in ("sluice", "c")) / 2
         mine = []
         for number in range(args.rounds):
             for (program, busy), contender in contenders.items():
                 mode = "busy-poll" if busy else "sleep"
                 say(f"round {number + 1}/{args.rounds}: {program} {io}, {mode}, {rate:.0f} packets/s")
-                contender.link.go_on()
-                result = send(programs, contender.link, "--latency", "--rate", int(rate),
-                              "--seconds", seconds)  # fmt: skip
-                contender.link.pause()
+                result = trial(programs, contender, rate, seconds)
                 loss = 1 - result["answered"] / max(1, result["sent"])
                 mine.append({"program": program, "io": io, "mode": mode, "round": number,
                              "rate": rate, "loss": loss, **result["latency_ns"]})  # fmt: skip
@@ -281,15 +278,26 @@ def latency(lab, programs, args):
     return {"trials": trials, "rows": rows}
 
 
-def half_of_highest_rate(programs, idle, contenders, args):
-    """Receive softirq and process share one core, so that core's cost bounds the rate; the slower
-    of the two says what both can do."""
-    costs = []
-    for program in ("sluice", "c"):
-        samples = drain(programs, contenders[program, False].link, "128", "pass", args.drains)
-        with_core_cost(samples, send_cost(programs, idle, "128", "pass"))
-        costs.append(median(samples, "core_ns"))
-    return 1e9 / max(costs) / 2
+def highest_rate(programs, contender, least=10_000, most=640_000, steps=6):
+    """The highest rate without loss and without a queue that grows, by bisection; this sender may
+    be the limit."""
+    for _ in range(steps):
+        middle = (least * most) ** 0.5
+        result = trial(programs, contender, middle, 0.25)
+        keeps_up = result["answered"] == result["sent"] and result["latency_ns"]["p90"] < 5_000_000
+        least, most = (middle, most) if keeps_up else (least, middle)
+    say(f"{contender.name}: {least:.0f} packets/s at most")
+    return least
+
+
+def trial(programs, contender, rate, seconds):
+    contender.link.go_on()
+    try:
+        return send(
+            programs, contender.link, "--latency", "--rate", int(rate), "--seconds", seconds
+        )
+    finally:
+        contender.link.pause()
 
 
 def latency_rows(trials, io, rate):
