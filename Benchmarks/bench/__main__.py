@@ -1,4 +1,4 @@
-"""tools/bench: see there."""
+"""What tools/bench runs: options, and one part after the other."""
 
 import argparse
 import os
@@ -6,11 +6,22 @@ import signal
 import sys
 from pathlib import Path
 
+import generator
+import latency
 import report
+import scale
+import table
+import workers
 from lab import Failure, Lab
 from measure import BACKENDS, PORTS, SIZES, Programs
-from parts import PARTS
 
+PARTS = {
+    "table": table,
+    "workers": workers,
+    "latency": latency,
+    "scale": scale,
+    "generator": generator,
+}
 SHORT = {"workers": 3}  # parts that take long: fewer rounds
 
 
@@ -25,8 +36,14 @@ def choices(allowed):
     return parse
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        print(f"bench: {message} (tools/bench --help says more)", file=sys.stderr)
+        sys.exit(64)
+
+
 def arguments():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tools/bench",
         description="Measures sluice against a C reference with the same I/O, interleaved, by the "
         "drain test: stop the process, send a burst that its queues hold, let it go on, time the "
@@ -42,7 +59,7 @@ def arguments():
                         help="pass, blog (default: both)")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="interleaved repetitions (default: 5)")
     parser.add_argument("--drains", type=int, help="drains of one cell in a round (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="one round, few drains, two sizes")
+    parser.add_argument("--quick", action="store_true", help="one round, few drains, fewer cells")
     parser.add_argument("--softirq", choices=("rps", "local"), default="local",
                         help="latency: receive work on the core of whoever receives (RPS), or of "
                         "whoever sends (default: local)")  # fmt: skip
@@ -80,10 +97,11 @@ def main():
         for part in args.part:
             args.rounds = chosen or (1 if args.quick else SHORT.get(part, 5))
             with Lab() as lab:
-                result = PARTS[part](lab, programs, args)
+                result = PARTS[part].run(lab, programs, args)
+            text = PARTS[part].text(result)
             settings = {"rounds": args.rounds, "drains": args.drains, "sizes": args.size}
-            print(report.write(part, result, settings, args.out), flush=True)
-            print(f"\nresults: {args.out}/{part}.json\n", flush=True)
+            report.write(part, text, result, settings, args.out)
+            print(f"{text}\n\nresults: {args.out}/{part}.json\n", flush=True)
     except Failure as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 71

@@ -4,6 +4,8 @@ import json
 import shlex
 import statistics
 import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,14 @@ SIZES = ("128", "imix", "1500", "8500")  # inner bytes
 PORTS = {"pass": 4000, "blog": 3000}
 # A burst that fits the queues: 4096 slots, or 4096 × 9216 bytes of socket buffer.
 BURST = {"128": 3000, "imix": 3000, "1500": 2400, "8500": 1600}
+
+
+BEGAN = time.monotonic()
+
+
+def say(text):
+    """Progress, with the seconds since the start."""
+    print(f"{time.monotonic() - BEGAN:4.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -145,3 +155,34 @@ def with_core_cost(samples, idle_send_ns):
 
 def median(samples, key):
     return statistics.median(one[key] for one in samples)
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def pick(cells, **wanted):
+    return [cell for cell in cells if all(cell[key] == value for key, value in wanted.items())]
+
+
+def summary(cells):
+    """Medians over rounds of each round's median, and the least disturbed values."""
+    figures = {
+        key: statistics.median(median(cell["samples"], key) for cell in cells)
+        for key in ("rate", "process_ns", "softirq_ns", "core_ns", "loss")
+    }
+    samples = [one for cell in cells for one in cell["samples"]]
+    figures["best_rate"] = max(one["rate"] for one in samples)
+    figures["best_process_ns"] = min(one["process_ns"] for one in samples)
+    figures["best_core_ns"] = min(median(cell["samples"], "core_ns") for cell in cells)
+    figures["worst_loss"] = max(one["loss"] for one in samples)
+    return figures
+
+
+def turn_ratio(cells, others, key):
+    """Median over all turns of one contender's value by the other's of the same turn."""
+    theirs = {cell["round"]: cell["samples"] for cell in others}
+    return statistics.median(
+        mine[key] / other[key]
+        for cell in cells
+        for mine, other in zip(cell["samples"], theirs[cell["round"]])
+    )

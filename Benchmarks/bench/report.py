@@ -29,113 +29,6 @@ def share(loss):
     return "0" if loss == 0 else f"{loss:.4%}"
 
 
-def table_text(result):
-    parts = []
-    for policy in dict.fromkeys(row["policy"] for row in result["rows"]):
-        rows = [row for row in result["rows"] if row["policy"] == policy]
-        references = {(row["io"], row["size"]): row for row in rows if row["program"] == "c"}
-        lines = []
-        for row in rows:
-            if row["program"] != "sluice":
-                continue
-            c = references[row["io"], row["size"]]
-            lines.append([
-                row["io"], row["size"],
-                f"{row['rate']:.0f}", f"{c['rate']:.0f}",
-                f"{row['rate_ratio']:.2f} ({row['best_rate_ratio']:.2f})",
-                f"{row['process_ns']:.0f}", f"{c['process_ns']:.0f}",
-                f"{row['core_ns']:.0f} ({row['best_core_ns']:.0f})",
-                f"{c['core_ns']:.0f} ({c['best_core_ns']:.0f})",
-                f"{row['core_ratio']:.2f}", share(row["worst_loss"]),
-            ])  # fmt: skip
-        for row in rows:
-            if row["program"] == "sluice" or (row["io"], row["size"]) in {
-                (r["io"], r["size"]) for r in rows if r["program"] == "sluice"
-            }:
-                continue
-            lines.append([
-                row["io"], row["size"], "", f"{row['rate']:.0f}", "", "", f"{row['process_ns']:.0f}",
-                "", f"{row['core_ns']:.0f} ({row['best_core_ns']:.0f})", "",
-                share(row["worst_loss"]),
-            ])  # fmt: skip
-        what = {"pass": "Pass-through", "blog": "With the blog policy"}[policy]
-        headings = ["backend", "size", "packets/s", "C", "ratio (best)", "CPU ns", "C",
-                    "core ns (best)", "C", "ratio", "loss"]  # fmt: skip
-        parts.append(f"{what}\n{grid(headings, lines)}")
-    parts.append(
-        "packets/s: service rate of one worker. CPU ns: of the process, a packet. core ns: receive\n"
-        "softirq + process. Ratios: medians of sluice / C, drain by drain in turn. raw1: one packet\n"
-        "per system call. udp computes outer checksums in both with the blog policy, else C sends 0."
-    )
-    lines = [
-        f"core cost of sluice packet, size {one['size']}: {one['core_ratio']:.2f} × {one['against']}"
-        for one in result["costs"]
-    ]
-    if lines:
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
-
-
-def workers_text(result):
-    lines = [
-        [row["program"], row["io"], str(row["workers"]), f"{row['core_ns']:.0f}",
-         f"{row['added_ns']:+.0f}", f"{row['softirq_ns']:.0f}", f"{row['process_ns']:.0f}",
-         share(row["worst_loss"])]
-        for row in result["rows"]
-    ]  # fmt: skip
-    text = grid(["program", "backend", "workers", "core ns", "added", "softirq ns", "CPU ns", "loss"],
-                lines)  # fmt: skip
-    for one in result["slopes"]:
-        if one["ns_per_worker"] is not None:
-            text += (
-                f"\n{one['program']} {one['io']}: {one['ns_per_worker']:.0f} ns a packet "
-                "for each worker more, up to 16"
-            )
-    return text
-
-
-def latency_text(result):
-    lines = [
-        [row["io"], row["mode"], f"{row['rate']:.0f}",
-         f"{row['sluice_p50_ns'] / 1000:.1f}", f"{row['c_p50_ns'] / 1000:.1f}",
-         f"{row['ratio']:.2f}", f"{row['sluice_p99_ns'] / 1000:.0f}",
-         f"{row['c_p99_ns'] / 1000:.0f}", share(row["sluice_loss"]), share(row["c_loss"])]
-        for row in result["rows"]
-    ]  # fmt: skip
-    headings = ["backend", "mode", "packets/s", "p50 µs", "C", "ratio", "p99 µs", "C", "loss", "C"]
-    return grid(headings, lines)
-
-
-def scale_text(result):
-    lines = [
-        [row["program"], row["io"], f"{row['rate_1']:.0f}", f"{row['rate_2']:.0f}",
-         f"{row['service_1']:.2f}", f"{row['service_2']:.2f}", f"{row['delivery']:.2f}",
-         share(max(row["loss_1"], row["loss_2"]))]
-        for row in result["rows"]
-    ]  # fmt: skip
-    headings = ["program", "backend", "1 worker packets/s", "2 workers", "ratio, 1 sender",
-                "2 senders", "delivery of 2 senders", "loss"]  # fmt: skip
-    return grid(headings, lines)
-
-
-def generator_text(result):
-    lines = [
-        ["sluice-gen", row["size"], f"{row['own_pps']:.0f}", f"{row['bare_pps']:.0f}",
-         f"{row['ratio']:.2f}", f"{row['best_ratio']:.2f}"]
-        for row in result["rows"]
-    ]  # fmt: skip
-    return grid(["program", "size", "packets/s", "bare sender", "ratio", "best"], lines)
-
-
-TEXTS = {
-    "table": table_text,
-    "workers": workers_text,
-    "latency": latency_text,
-    "scale": scale_text,
-    "generator": generator_text,
-}
-
-
 def machine():
     """What the figures depend on."""
     model = "unknown"
@@ -150,16 +43,14 @@ def machine():
             "date": time.strftime("%Y-%m-%d", time.gmtime())}  # fmt: skip
 
 
-def write(part, result, settings, folder):
-    """The text, the JSON and, for the table, the plot; gives the text."""
+def write(part, text, result, settings, folder):
+    """The text, the JSON and, for the table, the plot."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = TEXTS[part](result)
     document = {"part": part, "machine": machine(), "settings": settings, **rounded(result)}
     (folder / f"{part}.json").write_text(json.dumps(document, indent=1) + "\n")
     (folder / f"{part}.txt").write_text(text + "\n")
     if part == "table":
         plot(result["rows"], folder / "table.png")
-    return text
 
 
 def rounded(value):

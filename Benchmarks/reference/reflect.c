@@ -146,7 +146,8 @@ static long rewrite(const struct inner *in, long payload_length, long room) {
 }
 
 // The blog's policy on a packet of `length` bytes: its new length, 0 to drop it.
-static inline long apply_blog_policy(uint8_t *outer, long udp, uint8_t *inner, long length, long room) {
+static inline long apply_blog_policy(uint8_t *outer, long udp, uint8_t *inner, long length,
+                                     long room) {
     struct inner in;
     if (!read_inner(&in, inner, outer + length)) return 0;
     long available = in.end - in.transport;
