@@ -115,8 +115,9 @@ class Lab:
         run("ip", "netns", "exec", name, "sysctl", "-qw", *quiet)
         run("ip", "-n", name, "link", "set", "lo", "up")
 
-    def add_link(self, name, cut=False):
-        """A namespace for a contender; `cut`: drop all packets behind the AF_PACKET tap."""
+    def add_link(self, name, cut=False, answers_arp=False):
+        """A namespace for a contender; `cut`: drop all packets behind the AF_PACKET tap, but for
+        ARP when it is to be answered."""
         number = len(self.links) + 1
         link = Link(self, name, number)
         self.links.append(link)
@@ -134,16 +135,17 @@ class Lab:
             run("ip", "-n", space, "link", "set", device, "up")
             run("ip", "-n", space, "neigh", "replace", peer, "lladdr", peer_mac,
                 "nud", "permanent", "dev", device)  # fmt: skip
-        cut_off(self.gateway, link.port)
+        first = "meta protocol arp accept;" if answers_arp else ""
+        cut_off(self.gateway, link.port, first)
         if cut:
-            cut_off(link.namespace, "ap0")
+            cut_off(link.namespace, "ap0", first)
         return link
 
 
-def cut_off(namespace, device):
+def cut_off(namespace, device, first=""):
     """Drops at the device's ingress, behind the taps: the IP stack never sees a packet."""
     hook = f"type filter hook ingress device {device} priority 0; policy drop;"
-    rules = f"table netdev cut_{device} {{ chain in {{ {hook} }}; }}"
+    rules = f"table netdev cut_{device} {{ chain in {{ {hook} {first} }}; }}"
     run("ip", "netns", "exec", namespace, "nft", rules)
 
 
