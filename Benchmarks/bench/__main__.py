@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+import check
 import generator
 import latency
 import report
@@ -16,6 +17,7 @@ from lab import Failure, Lab
 from measure import BACKENDS, PORTS, SIZES, Programs
 
 PARTS = {
+    "check": check,
     "table": table,
     "workers": workers,
     "latency": latency,

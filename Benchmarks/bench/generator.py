@@ -5,13 +5,12 @@ import statistics
 from pathlib import Path
 
 from lab import SEND_CPU, Failure
-from measure import median, pick, say, send
+from measure import median, need_generator, pick, say, send
 from report import grid
 
 
 def run(lab, programs, args):
-    if not programs.generator.exists():
-        raise Failure(f"no {programs.generator}: build sluice-gen, or set SLUICE_GEN")
+    need_generator(programs)
     link = lab.add_link("immediate drop", cut=True, answers_arp=True)
     result_file = Path(lab.logs.name) / "generator.json"
     seconds = 1 if args.quick else 2

@@ -43,6 +43,11 @@ class Programs:
         return self._help
 
 
+def need_generator(programs):
+    if not programs.generator.exists():
+        raise Failure(f"no {programs.generator}: build sluice-gen, or set SLUICE_GEN")
+
+
 @dataclass
 class Contender:
     """One program with one I/O method, in its place."""

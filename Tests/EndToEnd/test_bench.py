@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from lab import BIN, ROOT, run
 
 
@@ -25,6 +26,21 @@ def test_one_cell_of_the_table(tmp_path):
         assert row["rate"] > 0 and row["process_ns"] > 0, row
     assert rows["sluice", "blog"]["rate_ratio"] > 0
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not (BIN / "sluice-gen").exists(), reason="sluice-gen is not built")
+def test_the_reference_does_the_same_work(tmp_path):
+    """sluice-gen finds no fault with what comes back, from any program by any method."""
+    done = run(
+        ROOT / "tools/bench", "check", "--quick", "--out", tmp_path,
+        env={**os.environ, "SLUICE_BIN": str(BIN), "SLUICE_PYTHON": sys.executable},
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "check.json").read_text())["rows"]
+    assert {row["io"] for row in rows} >= {"udp", "raw", "raw1"}, done.stderr
+    for row in rows:
+        assert not row["faults"], row
+        assert row["received"] + row["expected_drops"] == row["sent"] > 0, row
+        assert (row["expected_drops"] > 0) == (row["policy"] == "blog"), row
 
 
 def test_nothing_stays_behind(tmp_path):
