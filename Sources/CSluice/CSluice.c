@@ -4,6 +4,7 @@
 
 #include <linux/sock_diag.h>
 #include <numa.h>
+#include <numaif.h>
 #include <sched.h>
 
 #if defined(__SSE2__)
@@ -64,7 +65,59 @@ int sluice_wait(int fd, int wake, int milliseconds) {
         ssize_t ignored = read(wake, &events, sizeof events);
         (void)ignored;
     }
-    return n >= 0 ? n : -errno;
+    return n >= 0 ? p[0].revents : -errno;
+}
+
+int sluice_packet_lost_interface(int fd) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    struct sockaddr_ll name;
+    size = sizeof name;
+    // The kernel sets the index to -1 when the interface goes (packet_notifier).
+    return getsockname(fd, (struct sockaddr *)&name, &size) == 0 && name.sll_ifindex == -1;
+}
+
+uint32_t sluice_packet_drops(int fd) {
+    // Reading sets the kernel's own counters to zero.
+    struct tpacket_stats stats = {0, 0};
+    socklen_t size = sizeof stats;
+    getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size);
+    return stats.tp_drops;
+}
+
+int sluice_bind_packet(int fd, uint16_t protocol, int interface) {
+    struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(protocol)};
+    a.sll_ifindex = interface;
+    return bind(fd, (struct sockaddr *)&a, sizeof a);
+}
+
+int sluice_bind_netlink(int fd, uint32_t groups) {
+    struct sockaddr_nl a = {.nl_family = AF_NETLINK, .nl_groups = groups};
+    return bind(fd, (struct sockaddr *)&a, sizeof a);
+}
+
+// The ring is the kernel's memory, allocated for the calling thread: its memory policy says where.
+int sluice_make_ring(int fd, struct tpacket_req *request, int node) {
+    unsigned long before[16] = {0}, wanted[16] = {0};
+    const unsigned long bits = sizeof wanted * 8, word = sizeof *wanted * 8;
+    int policy = MPOL_DEFAULT;
+    int moved = node >= 0 && (unsigned long)node < bits && numa_available() >= 0 &&
+                get_mempolicy(&policy, before, bits, NULL, 0) == 0;
+    if (moved) {
+        wanted[(unsigned long)node / word] = 1ul << ((unsigned long)node % word);
+        moved = set_mempolicy(MPOL_PREFERRED, wanted, bits) == 0;
+    }
+    int result = setsockopt(fd, SOL_PACKET, PACKET_RX_RING, request, sizeof *request);
+    int error = errno;
+    if (moved) set_mempolicy(policy, before, bits);
+    errno = error;
+    return result;
+}
+
+void *sluice_map_ring(int fd, size_t size) {
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    return memory == MAP_FAILED ? NULL : memory;
 }
 
 int sluice_pin(int cpu) {
@@ -137,6 +190,17 @@ int sluice_peer_pid(int fd) {
     struct ucred c;
     socklen_t n = sizeof c;
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) == 0 ? c.pid : -1;
+}
+
+int sluice_interface_type(const char *name) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct ifreq r;
+    memset(&r, 0, sizeof r);
+    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+    int result = ioctl(fd, SIOCGIFHWADDR, &r) == 0 ? r.ifr_hwaddr.sa_family : -errno;
+    close(fd);
+    return result;
 }
 
 int sluice_interface_mtu(const char *name) {

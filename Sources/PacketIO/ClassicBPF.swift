@@ -22,6 +22,12 @@ public struct BPFAssembler {
     public mutating func loadHalf(indirect k: UInt32) { emit(BPF_LD | BPF_H | BPF_IND, k) }
     public mutating func loadWord(indirect k: UInt32) { emit(BPF_LD | BPF_W | BPF_IND, k) }
     public mutating func loadByte(absolute k: UInt32) { emit(BPF_LD | BPF_B | BPF_ABS, k) }
+    public mutating func loadHalf(absolute k: UInt32) { emit(BPF_LD | BPF_H | BPF_ABS, k) }
+    public mutating func loadWord(absolute k: UInt32) { emit(BPF_LD | BPF_W | BPF_ABS, k) }
+    /// What the kernel knows beside the bytes: one of SKF_AD_*.
+    public mutating func load(ancillary k: Int32) {
+        emit(BPF_LD | BPF_W | BPF_ABS, UInt32(bitPattern: SKF_AD_OFF + k))
+    }
     public mutating func load(_ value: UInt32) { emit(BPF_LD | BPF_IMM, value) }
     public mutating func load(cell: Cell) { emit(BPF_LD | BPF_MEM, cell) }
     public mutating func loadLength() { emit(BPF_LD | BPF_W | BPF_LEN, 0) }
@@ -37,6 +43,7 @@ public struct BPFAssembler {
     public mutating func addX() { emit(BPF_ALU | BPF_ADD | BPF_X, 0) }
     public mutating func subtractX() { emit(BPF_ALU | BPF_SUB | BPF_X, 0) }
     public mutating func multiply(_ k: UInt32) { emit(BPF_ALU | BPF_MUL | BPF_K, k) }
+    public mutating func modulo(_ k: UInt32) { emit(BPF_ALU | BPF_MOD | BPF_K, k) }
     public mutating func and(_ k: UInt32) { emit(BPF_ALU | BPF_AND | BPF_K, k) }
     public mutating func xorX() { emit(BPF_ALU | BPF_XOR | BPF_X, 0) }
     public mutating func shiftLeft(_ k: UInt32) { emit(BPF_ALU | BPF_LSH | BPF_K, k) }
@@ -109,17 +116,26 @@ extension FileDescriptor {
     public borrowing func attach(
         _ program: [sock_filter], by option: Int32 = SO_ATTACH_FILTER, _ what: String
     ) throws(IOFailure) {
-        var program = program
-        let result = unsafe program.withUnsafeMutableBufferPointer { buffer in
-            var header = unsafe sock_fprog(len: UInt16(buffer.count), filter: buffer.baseAddress)
-            return unsafe setsockopt(
-                raw, SOL_SOCKET, option, &header, socklen_t(MemoryLayout<sock_fprog>.size))
-        }
-        guard result == 0 else { throw IOFailure("attach \(what)") }
+        try program.attach(to: raw, SOL_SOCKET, option, what)
     }
 
     /// Takes the socket's filter away again.
     public borrowing func detachFilter() throws(IOFailure) {
         try set(SOL_SOCKET, SO_DETACH_FILTER, 0, "SO_DETACH_FILTER")
+    }
+}
+
+extension [sock_filter] {
+    /// Makes this program the value of a socket option.
+    func attach(
+        to socket: Int32, _ level: Int32, _ option: Int32, _ what: String
+    ) throws(IOFailure) {
+        var program = self
+        let result = unsafe program.withUnsafeMutableBufferPointer { buffer in
+            var header = unsafe sock_fprog(len: UInt16(buffer.count), filter: buffer.baseAddress)
+            return unsafe setsockopt(
+                socket, level, option, &header, socklen_t(MemoryLayout<sock_fprog>.size))
+        }
+        guard result == 0 else { throw IOFailure("attach \(what)") }
     }
 }

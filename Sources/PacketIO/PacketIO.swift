@@ -9,7 +9,7 @@ public protocol PacketIO: ~Copyable {
     /// The most frames one `receive()` returns.
     var burstCapacity: Int { get }
     /// Frames lost before we saw them, by the kernel's own count, since the start.
-    var kernelDrops: UInt64 { get }
+    var kernelDrops: UInt64 { mutating get }
 
     /// Takes what waits, without blocking: how many frames, or a negative errno.
     mutating func receive() -> Int
@@ -31,6 +31,8 @@ public protocol SocketBackend: PacketIO, ~Copyable {
     mutating func release() throws(IOFailure)
     /// Memory of the buffer ring, bytes.
     var ringByteCount: Int { get }
+    /// The receiving socket.
+    var socketDescriptor: Int32 { get }
 }
 
 /// One frame of a burst: an outer IPv4 packet in a slot of the buffer ring.

@@ -51,6 +51,7 @@ import Wire
     public var burstCapacity: Int { table.count }
     public var kernelDrops: UInt64 { receiver.kernelDrops }
     public var ringByteCount: Int { receiver.ring.byteCount }
+    public var socketDescriptor: Int32 { receiver.socket.raw }
 
     public mutating func receive() -> Int {
         var taken = 0

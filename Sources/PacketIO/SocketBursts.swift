@@ -19,6 +19,12 @@ public struct SocketOptions: Sendable {
     public var node: Int32 = -1
     /// Send a zero outer UDP checksum instead of computing one (`udp` backend).
     public var zeroOuterChecksum = false
+    /// How packets find their worker (`packet` and `udp` backends).
+    public var steering = Steering.Mode.flow
+    /// The group of the workers' packet sockets (`packet` backend).
+    public var fanout = FanoutGroup()
+    /// Send past the queueing discipline (`packet` backend).
+    public var bypassesQdisc = true
     public var waker: Waker
 
     public init(waker: Waker) { self.waker = waker }
@@ -157,14 +163,9 @@ public struct SocketOptions: Sendable {
 
 /// One sendmmsg per burst of whole outer IPv4 packets on an IP_HDRINCL socket.
 @safe public struct BurstSender: ~Copyable {
-    /// Times per burst that a full queue makes us try again before giving packets up.
-    private static var retryLimit: Int { 16 }
-
     private let socket: FileDescriptor
-    private let messages: FixedTable<sluice_message>
-    private let vectors: FixedTable<iovec>
     private let names: FixedTable<sockaddr_in>
-    private var count = 0
+    private var queue: SendQueue
 
     public init(_ options: SocketOptions) throws(IOFailure) {
         // IPPROTO_RAW: IP_HDRINCL is on and the socket receives nothing (raw(7)).
@@ -174,61 +175,26 @@ public struct SocketOptions: Sendable {
         // The device's MTU counts, not a path MTU that some ICMP claimed: with DF clear the
         // kernel would fragment, and we never emit a fragment. Too long is EMSGSIZE.
         try socket.set(Int32(IPPROTO_IP), IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER")
-        let burst = options.burst
         self.socket = socket
-        unsafe messages = FixedTable(count: burst, repeating: sluice_message())
-        unsafe vectors = FixedTable(count: burst, repeating: iovec())
-        names = FixedTable(count: burst, repeating: sockaddr_in())
-        for i in 0..<burst {
+        names = FixedTable(count: options.burst, repeating: sockaddr_in())
+        for i in 0..<options.burst {
             unsafe names.pointer(i).pointee.sin_family = sa_family_t(AF_INET)
-            let header = unsafe messages.pointer(i)
-            unsafe header.pointee.header.msg_iov = vectors.pointer(i)
-            unsafe header.pointee.header.msg_iovlen = 1
-            unsafe header.pointee.header.msg_name = UnsafeMutableRawPointer(names.pointer(i))
-            unsafe header.pointee.header.msg_namelen =
-                socklen_t(MemoryLayout<sockaddr_in>.size)
         }
+        queue = SendQueue(capacity: options.burst)
     }
 
     /// Adds a packet to the burst. - Precondition: an outer IPv4 header stands at its base.
     public mutating func add(_ frame: Frame) {
-        assert(unsafe count < messages.count)
-        unsafe vectors.pointer(count).pointee.iov_base = unsafe frame.base
-        unsafe vectors.pointer(count).pointee.iov_len = Int(frame.length)
+        let name = unsafe names.pointer(queue.count)
         let destination = unsafe frame.base.loadUnaligned(fromByteOffset: 16, as: UInt32.self)
-        unsafe names.pointer(count).pointee.sin_addr.s_addr = destination
-        count &+= 1
+        unsafe name.pointee.sin_addr.s_addr = destination
+        unsafe queue.add(
+            frame.base, length: Int(frame.length), name: UnsafeMutableRawPointer(name),
+            nameLength: socklen_t(MemoryLayout<sockaddr_in>.size))
     }
 
-    /// Sends what was added. A full queue is tried again a few times; a packet that the kernel
-    /// refuses is given up, and those behind it still go.
-    public mutating func flush() -> TransmitReport {
-        var report = TransmitReport()
-        var at = 0
-        while at < count {
-            let n = Int(
-                unsafe sluice_sendmmsg(
-                    socket.raw, messages.pointer(at), UInt32(truncatingIfNeeded: count &- at)))
-            if n > 0 {
-                for i in at..<(at &+ n) {
-                    report.bytes &+= unsafe vectors.pointer(i).pointee.iov_len
-                }
-                report.packets &+= n
-                at &+= n
-            } else if BurstSender.isTransient(-n), report.retries < BurstSender.retryLimit {
-                report.retries &+= 1
-            } else {
-                report.refused &+= 1
-                at &+= 1
-            }
-        }
-        count = 0
-        return report
-    }
-
-    private static func isTransient(_ error: Int) -> Bool {
-        error == Int(EAGAIN) || error == Int(ENOBUFS) || error == Int(EINTR)
-    }
+    /// Sends what was added, as `SendQueue.flush` says.
+    public mutating func flush() -> TransmitReport { queue.flush(to: socket.raw) }
 }
 
 /// The UDP socket that silences ICMP: while it is bound, the kernel finds a taker for every

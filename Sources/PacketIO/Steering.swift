@@ -36,7 +36,40 @@ public enum Steering {
         return a.assemble()
     }()
 
+    /// How packets find their worker.
+    public enum Mode: Equatable, Sendable {
+        /// By the hash of their flow: both directions of one meet at one worker.
+        case flow
+        /// By the CPU that received them, which follows the network card's queues. The list has
+        /// the CPU of each worker.
+        case cpu([Int])
+    }
+
     /// For SO_ATTACH_REUSEPORT_CBPF and PACKET_FANOUT_CBPF: returns the worker's index.
+    public static func selector(from start: Start, workers: Int, mode: Mode) -> [sock_filter] {
+        switch mode {
+        case .flow: selector(from: start, workers: workers)
+        case .cpu(let cpus): cpuSelector(cpus)
+        }
+    }
+
+    /// The worker on the receiving CPU itself; a CPU without one has its packets go to the worker
+    /// of its number modulo their count.
+    private static func cpuSelector(_ cpus: [Int]) -> [sock_filter] {
+        var a = BPFAssembler()
+        a.load(ancillary: SKF_AD_CPU)
+        for (worker, cpu) in cpus.enumerated() {
+            let next = a.label()
+            a.jump(ifNotEqual: UInt32(cpu), to: next)
+            a.returnValue(UInt32(worker))
+            a.place(next)
+        }
+        a.modulo(UInt32(cpus.count))
+        a.returnA()
+        return a.assemble()
+    }
+
+    /// By the flow hash.
     public static func selector(from start: Start, workers: Int) -> [sock_filter] {
         build(start, workers) { a, isReadable in
             if isReadable { a.returnA() } else { a.returnValue(0) }

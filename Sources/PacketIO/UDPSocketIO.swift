@@ -29,7 +29,8 @@ import Wire
             address: options.address, port: GeneveHeader.port, "bind UDP port 6081")
         if options.worker == options.workers - 1 {
             try socket.attach(
-                Steering.selector(from: .geneve, workers: options.workers),
+                Steering.selector(
+                    from: .geneve, workers: options.workers, mode: options.steering),
                 by: SO_ATTACH_REUSEPORT_CBPF, "the steering program")
         }
         let receiver = try BurstReceiver(socket: socket, options)
@@ -52,6 +53,7 @@ import Wire
     public var burstCapacity: Int { table.count }
     public var kernelDrops: UInt64 { receiver.kernelDrops }
     public var ringByteCount: Int { receiver.ring.byteCount }
+    public var socketDescriptor: Int32 { receiver.socket.raw }
 
     public mutating func receive() -> Int {
         var taken = 0

@@ -7,7 +7,7 @@ import Testing
 struct ArchitectureTests {
     static let allowed: [(module: String, imports: Set<String>)] = [
         ("Wire", ["CSluice"]),
-        ("PacketIO", ["CSluice", "Wire"]),
+        ("PacketIO", ["CSluice", "Synchronization", "Wire"]),
         ("Dataplane", ["CSluice", "PacketIO", "Synchronization", "Wire"]),
         ("SluiceCore", ["Dataplane", "PacketIO", "Wire"]),
         ("SluiceTesting", ["CSluice", "SluiceCore"]),

@@ -18,7 +18,13 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
@@ -61,9 +67,44 @@ SLUICE_HOT int sluice_recvmmsg(int fd, struct sluice_message *messages, unsigned
 // HOT: one system call for a whole burst; never blocks. Returns the count or -errno.
 SLUICE_HOT int sluice_sendmmsg(int fd, struct sluice_message *messages, unsigned count);
 
-// HOT: called only when there is nothing to do. Waits for either descriptor; returns poll's
-// result or -errno. An event on `wake` is consumed.
+// HOT: called only when there is nothing to do. Waits for either descriptor; returns the events
+// of `fd` (POLLIN, POLLERR) or -errno. An event on `wake` is consumed.
 SLUICE_HOT int sluice_wait(int fd, int wake, int milliseconds);
+
+// HOT: called only after an error event. Takes the socket's pending error; true when the
+// interface that a packet socket was bound to does not exist any more.
+SLUICE_HOT int sluice_packet_lost_interface(int fd);
+
+// ---- Packet rings (packet(7), Documentation/networking/packet_mmap.rst) --------------------
+
+// Who owns a slot of a ring: TP_STATUS_*. HOT: one load with acquire order, so that the bytes of
+// the slot are read after it; a plain load on x86-64.
+SLUICE_HOT static inline uint32_t sluice_slot_status(const struct tpacket2_hdr *slot) {
+    return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE);
+}
+
+// Gives a slot back to the kernel. HOT: one store with release order, so that the slot is not
+// used after it; a plain store on x86-64.
+SLUICE_HOT static inline void sluice_slot_free(struct tpacket2_hdr *slot) {
+    __atomic_store_n(&slot->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+}
+
+// Frames for which the ring had no slot since the last call. HOT: one system call, made a few
+// times a second.
+SLUICE_HOT uint32_t sluice_packet_drops(int fd);
+
+// Binds a packet socket to a protocol (host order; 0 receives nothing) and an interface (0 = all).
+int sluice_bind_packet(int fd, uint16_t protocol, int interface);
+
+// Binds a netlink socket to multicast groups (0 = none); the kernel gives it a port of its own.
+int sluice_bind_netlink(int fd, uint32_t groups);
+
+// Makes the kernel allocate a TPACKET_V2 receive ring, on the node if there is one (-1 = any).
+// Returns 0 or -1 and errno.
+int sluice_make_ring(int fd, struct tpacket_req *request, int node);
+
+// The ring as memory of ours, all of it mapped now. NULL and errno when that fails.
+void *sluice_map_ring(int fd, size_t size);
 
 // What the kernel says beside a datagram. Zero / -1 when it said nothing.
 struct sluice_ancillary {
@@ -145,6 +186,9 @@ int sluice_peer_pid(int fd);
 
 // Accepts a waiting client without blocking: its descriptor, or -errno.
 int sluice_accept_nonblocking(int fd);
+
+// The hardware type of an interface (ARPHRD_*), or -errno.
+int sluice_interface_type(const char *name);
 
 // The MTU of an interface, or -errno.
 int sluice_interface_mtu(const char *name);
