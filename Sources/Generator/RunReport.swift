@@ -21,6 +21,14 @@ public struct RunReport: Codable, Sendable {
     public var latencyNs = Latency()
     /// The generator could not keep its own schedule: the figures say nothing of the appliance.
     public var generatorLimited = false
+    /// Why, one sentence each.
+    public var limits: [String] = []
+    /// The furthest that sending fell behind the schedule, nanoseconds.
+    public var behindNs: UInt64 = 0
+    /// Packets that came back and found the generator's receive ring full; counted as lost.
+    public var receiveOverflow: UInt64 = 0
+    /// Packets that the interface did not take; counted as lost.
+    public var sendRefused: UInt64 = 0
     /// Class of traffic ("neutral", "drop", "rewrite", "icmp", "malformed" …) to its counts.
     public var classes: [String: ClassCount] = [:]
     /// One entry a second, for plots.
@@ -85,6 +93,10 @@ public struct RunReport: Codable, Sendable {
         case durationS = "duration_s"
         case latencyNs = "latency_ns"
         case generatorLimited = "generator_limited"
+        case limits
+        case behindNs = "behind_ns"
+        case receiveOverflow = "receive_overflow"
+        case sendRefused = "send_refused"
     }
 
     public var violationTotal: UInt64 { violations.values.reduce(0, +) }
