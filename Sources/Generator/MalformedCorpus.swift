@@ -25,7 +25,7 @@ public struct MalformedPacket: Sendable {
         self.spoil = spoil
     }
 
-    /// The outer packet, from the first byte of its IP header; at most 1024 bytes. The outer
+    /// The outer packet, from the first byte of its IP header; at most 512 bytes. The outer
     /// checksums are right except where they are the fault.
     ///
     /// Outer addresses, port, ids and cookie are the header's. Inside is UDP without anything that
@@ -268,7 +268,7 @@ public enum MalformedCorpus {
                 $0.inner = $0.ipv6(number, [17, 1] + [UInt8](repeating: 0, count: 13))
             }
         },
-        each([9, 60]) { count in
+        each([9, 40]) { count in
             MalformedPacket("inner IPv6/\(count) extension headers") { draft in
                 let chain = (0..<count).flatMap { i in
                     [i + 1 < count ? 60 : 17, 0, 1, 4, 0, 0, 0, 0] as [UInt8]
