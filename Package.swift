@@ -90,7 +90,8 @@ let package = Package(
         .testTarget(
             name: "DataplaneTests", dependencies: ["Dataplane", "SluiceTesting", "Gateway"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "SluiceTesting"]),
-        .testTarget(name: "GeneratorTests", dependencies: ["Generator", "SluiceTesting"]),
+        .testTarget(
+            name: "GeneratorTests", dependencies: ["Generator", "Dataplane", "SluiceTesting"]),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "Dataplane", "SluiceTesting"]),
     ],
     swiftLanguageModes: [.v6]
