@@ -297,7 +297,9 @@ struct LoadWorker: ~Copyable {
         let number = nextMalformed
         nextMalformed = (number + 1) % verifier.malformedSent.count
         let packet = verifier.traffic.malformed[number]
-        packet.bytes.withUnsafeBytes { (frame + 14).copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+        packet.bytes.withUnsafeBytes {
+            (frame + 14).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        }
         verifier.malformedSent[number] += 1
         count(Int(TrafficClass.malformed.rawValue), packet.expectsDrop, packet.bytes.count)
         sender.add(frame, length: packet.bytes.count + 14)

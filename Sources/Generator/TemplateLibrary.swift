@@ -26,12 +26,14 @@ final class TemplateLibrary: @unchecked Sendable {
     init(_ plan: TrafficPlan) {
         self.plan = plan
         for (version, share) in [(4, 1 - plan.ipv6), (6, plan.ipv6)] where share > 0 {
-            if plan.fragments > 0 { addFragments(version, share * plan.fragments) }
-            guard plan.fragments < 1 else { continue }
+            // Their flows send two packets at a time.
+            let fragmented = plan.fragments / (2 - plan.fragments)
+            if fragmented > 0 { addFragments(version, share * fragmented) }
+            guard fragmented < 1 else { continue }
             let total = plan.protocols.reduce(0) { $0 + $1.weight }
             for choice in plan.protocols {
                 addFlows(
-                    version, choice.value, share * (1 - plan.fragments) * choice.weight / total)
+                    version, choice.value, share * (1 - fragmented) * choice.weight / total)
             }
         }
         for (number, template) in rewritten {
@@ -211,7 +213,8 @@ struct InnerDraft {
             checksum = transport + 16
             segment = room - 20
             // Data offset 5, PSH and ACK, a full window.
-            rest = [UInt8](repeating: 0, count: 8) + [0, 0, 0, 1, 0x50, 0x18, 0xFF, 0xFF, 0, 0, 0, 0]
+            rest =
+                [UInt8](repeating: 0, count: 8) + [0, 0, 0, 1, 0x50, 0x18, 0xFF, 0xFF, 0, 0, 0, 0]
             trafficClass = .tcp
         case .icmp:
             number = version == 4 ? 1 : 58

@@ -193,8 +193,10 @@ struct Verifier: ~Copyable {
         // Neither the cookie nor the rest agrees with the number: the number is what is wrong.
         if !innerIsRight, owner.flow != sent.flow { return judgeByCookie(view, packet) }
         let violation = violation(
-            view, packet, header(sent.flow, sent.generation, version: right.u8(Encapsulation.overhead) >> 4), sent, right, innerIsRight,
-            isPartial)
+            view, packet,
+            header(
+                sent.flow, sent.generation, version: right.u8(Encapsulation.overhead) >> 4),
+            sent, right, innerIsRight, isPartial)
         if sent.isBack, violation != .missingDrop {
             return tally.add(.duplicate)
         }
@@ -230,7 +232,8 @@ struct Verifier: ~Copyable {
         else { return false }
         let shift = packet.inner - start
         for offset in start..<right.count where view.u8(offset + shift) != right.u8(offset) {
-            let isHeaderChecksum = inner.version == 4 && (offset == start + 10 || offset == start + 11)
+            let isHeaderChecksum =
+                inner.version == 4 && (offset == start + 10 || offset == start + 11)
             let field = inner.checksumField
             let isChecksum = field != 0 && (offset == field || offset == field + 1)
             guard isHeaderChecksum || isChecksum else { return false }
