@@ -266,10 +266,9 @@ struct LoadWorker: ~Copyable {
 
         verifier.makeRoom()
         let entry = verifier.templates + template
-        let stamp = verifier.log.next
         entry.pointee.write(
-            model.identity(number, generation), isReply: isReply, number: stamp,
-            sequence: sequence, to: frame + 14)
+            model.identity(number, generation), isReply: isReply,
+            mark: Stamp.of(verifier.log.next), sequence: sequence, to: frame + 14)
         let isDropped =
             entry.pointee.answer < 0
             || entry.pointee.dropsEveryFifth && (sequence & 0xFFFF) % 5 == 0

@@ -161,7 +161,7 @@ extension PacketTemplate {
             node: 0x0A00_0001, port: 30_000, endpoint: 1, cookie: 1, client: 0x0A00_0001,
             server: 0xAC10_0001, clientPort: 40_000)
         bytes.withUnsafeMutableBytes {
-            write(flow, isReply: false, number: 1, sequence: 1, to: $0.baseAddress!)
+            write(flow, isReply: false, mark: 1, sequence: 1, to: $0.baseAddress!)
         }
         return bytes
     }
@@ -187,7 +187,7 @@ struct InnerDraft {
 
     private static let experimental: UInt8 = 253  // RFC 3692
     private static let hopLimit: UInt8 = 63
-    /// Where the number stands: the last four bytes that begin at an even offset.
+    /// Where the stamp stands: the last four bytes that begin at an even offset.
     private var stamp: Int { (bytes.count - 4) & ~1 }
 
     /// A whole packet of `size` bytes.
@@ -250,7 +250,7 @@ struct InnerDraft {
         earlier.layout = .ports
         earlier.checksum = header + 6
         earlier.clearStamp()
-        // The complement that stands before a number adds up to nothing with it.
+        // The complement that stands before a stamp adds up to nothing with it.
         earlier.coveredElsewhere = Array(later.bytes[header...])
         return (earlier, later)
     }
