@@ -266,7 +266,7 @@ struct LoadWorker: ~Copyable {
 
         verifier.makeRoom()
         let entry = verifier.templates + template
-        entry.pointee.write(
+        entry.write(
             model.identity(number, generation), isReply: isReply,
             mark: Stamp.of(verifier.log.next), sequence: sequence, to: frame + 14)
         let isDropped =
