@@ -36,8 +36,31 @@ struct Flight: BitwiseCopyable {
     mutating func noteLost() { flags |= 8 }
 }
 
+/// What a packet carries to be known by: the low 24 bits of its number, and above them a check of
+/// those, so that no change of a single byte makes it another packet's.
+enum Stamp {
+    @inline(__always)
+    static func of(_ number: UInt32) -> UInt32 {
+        let low = number & 0x00FF_FFFF
+        return UInt32(check(low)) << 24 | low
+    }
+
+    @inline(__always)
+    static func isRight(_ stamp: UInt32) -> Bool {
+        UInt8(truncatingIfNeeded: stamp >> 24) == check(stamp)
+    }
+
+    /// The three low bytes, each turned by another number of bits, added without carry.
+    @inline(__always)
+    private static func check(_ low: UInt32) -> UInt8 {
+        let b = UInt8(truncatingIfNeeded: low >> 8)
+        let c = UInt8(truncatingIfNeeded: low >> 16)
+        return 0x5A ^ UInt8(truncatingIfNeeded: low) ^ (b << 1 | b >> 7) ^ (c << 3 | c >> 5)
+    }
+}
+
 /// The packets that a thread has sent lately, by their numbers: consecutive from 1, and written
-/// into the packets themselves. A ring; the oldest are forgotten.
+/// into the packets themselves as stamps. A ring; the oldest are forgotten.
 struct FlightLog: ~Copyable {
     private let ring: UnsafeMutablePointer<Flight>
     private let mask: UInt32
@@ -50,9 +73,9 @@ struct FlightLog: ~Copyable {
     /// The oldest one that has not been looked at by `settle`.
     private var unsettled: UInt32 = 1
 
-    /// - Parameter capacity: packets; a power of two.
+    /// - Parameter capacity: packets; a power of two, up to half of what a stamp tells apart.
     init(capacity: Int) {
-        precondition(capacity > 0 && capacity & (capacity - 1) == 0 && capacity <= 1 << 30)
+        precondition(capacity > 0 && capacity & (capacity - 1) == 0 && capacity <= 1 << 23)
         // Zero pages that take no memory before they are used.
         ring = calloc(capacity, MemoryLayout<Flight>.stride)!.assumingMemoryBound(to: Flight.self)
         mask = UInt32(capacity - 1)
@@ -74,19 +97,23 @@ struct FlightLog: ~Copyable {
     @inline(__always)
     var isFull: Bool { next &- unsettled > mask }
 
-    /// The packet of that number; nil when there was none, or it is forgotten.
+    /// The number of the packet with that stamp, if it is remembered. Else nil.
     @inline(__always)
-    func find(_ number: UInt32) -> UnsafeMutablePointer<Flight>? {
+    func number(of stamp: UInt32) -> UInt32? {
         // Age 1 is the packet sent last; what was never sent is age 0 or far too old.
-        let age = next &- number
-        guard age &- 1 < held else { return nil }
-        return ring + Int(number & mask)
+        let age = (next &- stamp) & 0x00FF_FFFF
+        guard age &- 1 < held, Stamp.isRight(stamp) else { return nil }
+        return next &- age
     }
 
-    /// A number that was given, but whose packet is forgotten.
-    func isForgotten(_ number: UInt32) -> Bool {
-        let age = next &- number
-        return age > held && UInt64(age) <= total
+    /// - Precondition: `number` came from `number(of:)`, and no packet was added since.
+    @inline(__always)
+    func flight(_ number: UInt32) -> UnsafeMutablePointer<Flight> { ring + Int(number & mask) }
+
+    /// A stamp that was given, but whose packet is forgotten.
+    func isForgotten(_ stamp: UInt32) -> Bool {
+        let age = (next &- stamp) & 0x00FF_FFFF
+        return Stamp.isRight(stamp) && age > held && UInt64(age) <= total
     }
 
     /// The oldest packet that was due before `time` and not yet looked at, once each.

@@ -266,10 +266,9 @@ struct LoadWorker: ~Copyable {
 
         verifier.makeRoom()
         let entry = verifier.templates + template
-        let stamp = verifier.log.next
         entry.pointee.write(
-            model.identity(number, generation), isReply: isReply, number: stamp,
-            sequence: sequence, to: frame + 14)
+            model.identity(number, generation), isReply: isReply,
+            mark: Stamp.of(verifier.log.next), sequence: sequence, to: frame + 14)
         let isDropped =
             entry.pointee.answer < 0
             || entry.pointee.dropsEveryFifth && (sequence & 0xFFFF) % 5 == 0
@@ -297,7 +296,9 @@ struct LoadWorker: ~Copyable {
         let number = nextMalformed
         nextMalformed = (number + 1) % verifier.malformedSent.count
         let packet = verifier.traffic.malformed[number]
-        packet.bytes.withUnsafeBytes { (frame + 14).copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+        packet.bytes.withUnsafeBytes {
+            (frame + 14).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        }
         verifier.malformedSent[number] += 1
         count(Int(TrafficClass.malformed.rawValue), packet.expectsDrop, packet.bytes.count)
         sender.add(frame, length: packet.bytes.count + 14)

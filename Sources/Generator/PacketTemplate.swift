@@ -32,7 +32,7 @@ struct PacketTemplate {
     var usesPseudoHeader = false
     /// The IPv4 or IPv6 fragment's identification: 2 or 4 bytes.
     var identification = -1
-    /// The last four bytes at an even offset: the packet's number.
+    /// The last four bytes at an even offset: the packet's stamp.
     var stamp: Int
     /// A stamp after its own complement: it adds nothing to a checksum.
     var stampIsNeutral = false
@@ -54,22 +54,20 @@ struct PacketTemplate {
 
     enum Layout: UInt8, BitwiseCopyable { case ports, echo, none }
 
-    /// The number of a packet that is not its thread's: see FlightLog.
-    typealias Number = UInt32
-
-    /// Writes the packet `number` of a flow, the `sequence`-th in its direction.
+    /// Writes a packet of a flow, the `sequence`-th in its direction.
     /// - Parameters:
     ///   - isReply: from server to client.
+    ///   - mark: the packet's stamp, or any other 32 bits.
     ///   - out: room for `length` bytes.
     @inline(__always)
     func write(
-        _ flow: FlowIdentity, isReply: Bool, number: Number, sequence: UInt32,
+        _ flow: FlowIdentity, isReply: Bool, mark: UInt32, sequence: UInt32,
         to out: UnsafeMutableRawPointer
     ) {
         sluice_copy(out, bytes, length)
         let view = PacketView(unsafeBase: out, count: length)
         let innerHeader = writeInnerHeader(flow, isReply, sequence, view)
-        let inner = writeTransport(flow, isReply, number, sequence, innerHeader, view)
+        let inner = writeTransport(flow, isReply, mark, sequence, innerHeader, view)
 
         view.set32(12, flow.node)
         var header = outerHeaderSum
@@ -125,7 +123,7 @@ struct PacketTemplate {
     /// The rest of the inner packet. Returns the sum of all inner fields that were written.
     @inline(__always)
     private func writeTransport(
-        _ flow: FlowIdentity, _ isReply: Bool, _ number: Number, _ sequence: UInt32,
+        _ flow: FlowIdentity, _ isReply: Bool, _ mark: UInt32, _ sequence: UInt32,
         _ header: (addresses: InternetChecksum, all: InternetChecksum), _ view: PacketView
     ) -> InternetChecksum {
         var fields = InternetChecksum()
@@ -150,11 +148,11 @@ struct PacketTemplate {
             fields.add(echo)
         case .none: break
         }
-        view.set32(stamp, number)
+        view.set32(stamp, mark)
         if stampIsNeutral {
-            view.set32(stamp &- 4, ~number)
+            view.set32(stamp &- 4, ~mark)
         } else {
-            fields.add(number)
+            fields.add(mark)
         }
         var inner = header.all
         inner.add(fields)

@@ -54,7 +54,7 @@ final class Popularity: @unchecked Sendable {
     /// A flow for 64 random bits.
     @inline(__always)
     func pick(_ random: UInt64) -> UInt32 {
-        let slot = UInt32(truncatingIfNeeded: (random >> 32) &* UInt64(count) >> 32)
+        let slot = UInt32(truncatingIfNeeded: ((random >> 32) &* UInt64(count)) >> 32)
         guard let table else { return slot }
         let entry = table[Int(slot)]
         return UInt32(truncatingIfNeeded: random) < entry.threshold ? slot : entry.alias

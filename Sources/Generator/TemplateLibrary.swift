@@ -26,12 +26,14 @@ final class TemplateLibrary: @unchecked Sendable {
     init(_ plan: TrafficPlan) {
         self.plan = plan
         for (version, share) in [(4, 1 - plan.ipv6), (6, plan.ipv6)] where share > 0 {
-            if plan.fragments > 0 { addFragments(version, share * plan.fragments) }
-            guard plan.fragments < 1 else { continue }
+            // Their flows send two packets at a time.
+            let fragmented = plan.fragments / (2 - plan.fragments)
+            if fragmented > 0 { addFragments(version, share * fragmented) }
+            guard fragmented < 1 else { continue }
             let total = plan.protocols.reduce(0) { $0 + $1.weight }
             for choice in plan.protocols {
                 addFlows(
-                    version, choice.value, share * (1 - plan.fragments) * choice.weight / total)
+                    version, choice.value, share * (1 - fragmented) * choice.weight / total)
             }
         }
         for (number, template) in rewritten {
@@ -159,7 +161,7 @@ extension PacketTemplate {
             node: 0x0A00_0001, port: 30_000, endpoint: 1, cookie: 1, client: 0x0A00_0001,
             server: 0xAC10_0001, clientPort: 40_000)
         bytes.withUnsafeMutableBytes {
-            write(flow, isReply: false, number: 1, sequence: 1, to: $0.baseAddress!)
+            write(flow, isReply: false, mark: 1, sequence: 1, to: $0.baseAddress!)
         }
         return bytes
     }
@@ -185,7 +187,7 @@ struct InnerDraft {
 
     private static let experimental: UInt8 = 253  // RFC 3692
     private static let hopLimit: UInt8 = 63
-    /// Where the number stands: the last four bytes that begin at an even offset.
+    /// Where the stamp stands: the last four bytes that begin at an even offset.
     private var stamp: Int { (bytes.count - 4) & ~1 }
 
     /// A whole packet of `size` bytes.
@@ -211,7 +213,8 @@ struct InnerDraft {
             checksum = transport + 16
             segment = room - 20
             // Data offset 5, PSH and ACK, a full window.
-            rest = [UInt8](repeating: 0, count: 8) + [0, 0, 0, 1, 0x50, 0x18, 0xFF, 0xFF, 0, 0, 0, 0]
+            rest =
+                [UInt8](repeating: 0, count: 8) + [0, 0, 0, 1, 0x50, 0x18, 0xFF, 0xFF, 0, 0, 0, 0]
             trafficClass = .tcp
         case .icmp:
             number = version == 4 ? 1 : 58
@@ -247,7 +250,7 @@ struct InnerDraft {
         earlier.layout = .ports
         earlier.checksum = header + 6
         earlier.clearStamp()
-        // The complement that stands before a number adds up to nothing with it.
+        // The complement that stands before a stamp adds up to nothing with it.
         earlier.coveredElsewhere = Array(later.bytes[header...])
         return (earlier, later)
     }

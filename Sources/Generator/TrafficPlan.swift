@@ -31,7 +31,7 @@ public struct TrafficPlan: Sendable {
     public var payloads: [Weighted<PayloadTemplate>] = [Weighted(.neutral, 1)]
     public var expectation = Expectation.reflect
     public var bothDirections = false
-    /// Shares, 0 to 1: of the flows, of the flows, of all packets.
+    /// Shares, 0 to 1: of the flows, of the packets, of the packets.
     public var ipv6 = 0.0
     public var fragments = 0.0
     public var malformed = 0.0

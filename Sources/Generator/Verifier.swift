@@ -7,8 +7,8 @@ import Wire
 /// Sends' other half: what one thread knows of the packets it has sent, and what it thinks of
 /// those that come back.
 ///
-/// A returned packet carries the number it was sent with. The packet that should have come back
-/// under that number is built anew and held against it, all bytes from the Geneve header on at
+/// A returned packet carries the stamp it was sent with. The packet that should have come back
+/// under that stamp is built anew and held against it, all bytes from the Geneve header on at
 /// once; only when they differ is it asked why.
 struct Verifier: ~Copyable {
     let traffic: Traffic
@@ -117,13 +117,14 @@ struct Verifier: ~Copyable {
             port &- MalformedTraffic.firstPort >= UInt16(truncatingIfNeeded: malformedSent.count)
         else { return judgeOddOne(view) }
         let stamp = Encapsulation.overhead + (end - Encapsulation.overhead - 4) & ~1
-        guard let flight = log.find(view.u32(stamp)) else { return judgeOddOne(view) }
-        let number = view.u32(stamp)
+        guard let number = log.number(of: view.u32(stamp)) else { return judgeOddOne(view) }
+        let flight = log.flight(number)
         let sent = flight.pointee
         let flow = traffic.model.identity(sent.flow, sent.generation)
         let template = answer(sent)
         template.pointee.write(
-            flow, isReply: sent.isReply, number: number, sequence: sent.sequence, to: expected)
+            flow, isReply: sent.isReply, mark: Stamp.of(number), sequence: sent.sequence,
+            to: expected)
         let right = PacketView(unsafeBase: expected, count: template.pointee.length)
         guard end == right.count, view.u32(12) == target, view.u32(16) == flow.node,
             view.u32(20) == right.u32(20),
@@ -132,7 +133,7 @@ struct Verifier: ~Copyable {
                 right.count - Encapsulation.geneveOffset) == 0,
             IPv4Header.verifyChecksum(view, at: 0, length: 20),
             isPartial || view.u16(26) == right.u16(26) || isRightAnyway(view)
-        else { return judgeWrong(view, flight, number, right, isPartial) }
+        else { return judgeWrong(view, flight, right, isPartial) }
         accept(flight, number, arrival)
     }
 
@@ -180,25 +181,24 @@ struct Verifier: ~Copyable {
 
     // ---- What is wrong with it.
 
-    /// A packet whose number is known, but that differs from what was expected under it.
+    /// A packet whose stamp is known, but that differs from what was expected under it.
     @inline(never)
     private mutating func judgeWrong(
-        _ view: PacketView, _ flight: UnsafeMutablePointer<Flight>, _ number: UInt32,
-        _ right: PacketView, _ isPartial: Bool
+        _ view: PacketView, _ flight: UnsafeMutablePointer<Flight>, _ right: PacketView,
+        _ isPartial: Bool
     ) {
         guard let packet = ReturnedPacket(view) else { return tally.add(.geneve) }
         let sent = flight.pointee
         let innerIsRight = isEqual(view, packet.inner, packet.end, right, Encapsulation.overhead)
         let owner = FlowModel.owner(of: packet.cookie(view))
-        // Neither the cookie nor the rest agrees with the number: the number is what is wrong.
+        // Neither the cookie nor the rest agrees with the stamp: the stamp is what is wrong.
         if !innerIsRight, owner.flow != sent.flow { return judgeByCookie(view, packet) }
         let violation = violation(
-            view, packet, header(sent.flow, sent.generation, version: right.u8(Encapsulation.overhead) >> 4), sent, right, innerIsRight,
-            isPartial)
-        if sent.isBack, violation != .missingDrop {
-            return tally.add(.duplicate)
-        }
-        if !sent.expectsDrop { noteBack(flight) }
+            view, packet,
+            header(
+                sent.flow, sent.generation, version: right.u8(Encapsulation.overhead) >> 4),
+            sent, right, innerIsRight, isPartial)
+        if !sent.expectsDrop, !sent.isBack { noteBack(flight) }
         tally.add(violation)
     }
 
@@ -230,7 +230,8 @@ struct Verifier: ~Copyable {
         else { return false }
         let shift = packet.inner - start
         for offset in start..<right.count where view.u8(offset + shift) != right.u8(offset) {
-            let isHeaderChecksum = inner.version == 4 && (offset == start + 10 || offset == start + 11)
+            let isHeaderChecksum =
+                inner.version == 4 && (offset == start + 10 || offset == start + 11)
             let field = inner.checksumField
             let isChecksum = field != 0 && (offset == field || offset == field + 1)
             guard isHeaderChecksum || isChecksum else { return false }
@@ -247,7 +248,7 @@ struct Verifier: ~Copyable {
             endpoint: identity.endpoint, cookie: identity.cookie, innerVersion: version)
     }
 
-    /// A packet that is not laid out as ours are, or whose number says nothing.
+    /// A packet that is not laid out as ours are, or whose stamp says nothing.
     @inline(never)
     private mutating func judgeOddOne(_ view: PacketView) {
         guard view.count >= 28, view.u8(0) >> 4 == 4 else { return }
@@ -259,20 +260,20 @@ struct Verifier: ~Copyable {
         if udp == 20, packet.inner == Encapsulation.overhead || packet.end - packet.inner < 8 {
             return judgeByCookie(view, packet)
         }
-        // Outer options, or Geneve options more or fewer than ours: the number is elsewhere.
+        // Outer options, or Geneve options more or fewer than ours: the stamp is elsewhere.
         let stamp = packet.inner + max(packet.end - packet.inner - 4, 0) & ~1
-        guard stamp + 4 <= packet.end, let flight = log.find(view.u32(stamp)) else {
+        guard stamp + 4 <= packet.end, let number = log.number(of: view.u32(stamp)) else {
             return judgeByCookie(view, packet)
         }
+        let flight = log.flight(number)
         let sent = flight.pointee
         let identity = traffic.model.identity(sent.flow, sent.generation)
         let template = answer(sent)
         template.pointee.write(
-            identity, isReply: sent.isReply, number: view.u32(stamp), sequence: sent.sequence,
+            identity, isReply: sent.isReply, mark: Stamp.of(number), sequence: sent.sequence,
             to: expected)
         judgeWrong(
-            view, flight, view.u32(stamp),
-            PacketView(unsafeBase: expected, count: template.pointee.length), false)
+            view, flight, PacketView(unsafeBase: expected, count: template.pointee.length), false)
     }
 
     /// Only the cookie tells which flow the packet belongs to.

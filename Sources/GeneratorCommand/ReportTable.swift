@@ -38,11 +38,14 @@ enum ReportTable {
         var rows = [["class", "sent", "received", "expected drops", "lost"]]
         for (name, count) in report.classes.sorted(by: { $0.key < $1.key }) {
             rows.append(
-                [name] + [count.sent, count.received, count.expectedDrops, count.lost].map(String.init))
+                [name]
+                    + [count.sent, count.received, count.expectedDrops, count.lost].map(String.init)
+            )
         }
         rows.append(
             ["total"]
-                + [report.sent, report.received, report.expectedDrops, report.lost].map(String.init))
+                + [report.sent, report.received, report.expectedDrops, report.lost].map(String.init)
+        )
         let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max()! }
         return rows.map { row in
             zip(row, widths).enumerated().map { column, cell in

@@ -21,7 +21,8 @@ struct TrafficOptions: ParsableArguments {
     var churn: String?
     @Option(help: "Inner bytes: 128, imix, 64-1500 or 64,512,1500 (default 128).")
     var size: String?
-    @Option(help: "Protocols of the flows: udp=70,tcp=20,icmp=10, also other (that is the default).")
+    @Option(
+        help: "Protocols of the flows: udp=70,tcp=20,icmp=10, also other (that is the default).")
     var mix: String?
     @Option(
         help: """
@@ -37,7 +38,7 @@ struct TrafficOptions: ParsableArguments {
     var ipv6: String?
     @Option(help: "Outer UDP checksum: valid or zero (default valid).")
     var outerChecksum: String?
-    @Option(help: "Share of flows of inner fragments (default 0).")
+    @Option(help: "Share of packets that are inner fragments (default 0).")
     var fragments: String?
     @Option(help: "Share of malformed packets (default 0).")
     var malformed: String?
