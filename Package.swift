@@ -83,7 +83,8 @@ let package = Package(
             dependencies: [
                 "Generator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ]),
+            ],
+            resources: [.embedInCode("report.py")]),
 
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
         .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),

@@ -1,3 +1,5 @@
+import Gateway
+
 /// Finds the highest rate at which a target loses no more than a bound, by trials (RFC 2544
 /// §26.1): NDR without any loss, PDR with a little (RFC 9411's terms, FD.io's 0.5 %).
 ///
@@ -106,6 +108,20 @@ public struct RateSearch: Sendable {
             if session.outcome.wasStopped { break }
         }
         return session.outcome
+    }
+
+    /// What is wrong at any rate. Late is not: overload makes long queues, and a packet that comes
+    /// too late is as good as lost.
+    public static func faults(_ report: RunReport) -> [String: UInt64] {
+        report.violations.filter { $0.value > 0 && $0.key != Violation.late.rawValue }
+    }
+
+    /// The share of packets that did not come back in time.
+    public static func loss(_ report: RunReport) -> Double {
+        let late = report.violations[Violation.late.rawValue] ?? 0
+        let wanted = report.sent - min(report.sent, report.expectedDrops)
+        guard late > 0, wanted > 0 else { return report.loss }
+        return min(1, report.loss + Double(late) / Double(wanted))
     }
 
     /// A rate that was decided, and how.
@@ -231,19 +247,17 @@ public struct RateSearch: Sendable {
                 // A trial that was cut short by a signal says nothing.
                 guard mayGoOn(isStopped) else { break }
                 outcome.trials += 1
-                let holds = report.loss <= goal.loss
+                let decision = decision(report, rate)
+                let holds = self.holds(decision, goal)
                 progress(
                     Trial(
                         goal: goal, offered: report.ratePps, duration: report.durationS,
-                        loss: report.loss, holds: holds, attempt: attempt,
+                        loss: decision.loss, holds: holds, attempt: attempt,
                         generatorLimited: report.generatorLimited))
-                guard report.violationTotal == 0 else {
-                    outcome.violations = report.violations.filter { $0.value > 0 }
-                    return
-                }
-                let decision = decision(report, rate)
+                outcome.violations = RateSearch.faults(report)
+                guard outcome.violations.isEmpty else { return }
                 if best.map({ decision.isBetter(than: $0) }) ?? true { best = decision }
-                if holds && !decision.isShort || report.loss > RateSearch.hopeless { break }
+                if holds && !decision.isShort || decision.loss > RateSearch.hopeless { break }
             }
             if let best { decisions.append(best) }
         }
@@ -261,7 +275,7 @@ public struct RateSearch: Sendable {
                     report.generatorLimited && report.ratePps < wanted * (1 - search.precision)
             }
             return Decision(
-                offered: report.ratePps, loss: report.loss, report: report,
+                offered: report.ratePps, loss: RateSearch.loss(report), report: report,
                 seconds: max(report.durationS, 0.001),
                 carried: overload?.carried ?? report.ratePps * (1 - report.loss),
                 isShort: isShort)
@@ -281,6 +295,10 @@ public struct RateSearch: Sendable {
                 found.generatorLimited =
                     held.isShort || held.report.generatorLimited && failed == nil
                     || failed == nil && search.maximum == nil
+            }
+            // What the generator itself had no room to take in is not the target's loss.
+            if let report = failed?.report, report.receiveOverflow >= report.lost {
+                found.generatorLimited = true
             }
             found.isRough = openBracket(goal) != nil && !found.generatorLimited
             return found

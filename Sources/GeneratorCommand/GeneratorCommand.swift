@@ -11,7 +11,10 @@ struct GeneratorCommand: ParsableCommand {
             Exit codes: 0 all as expected, 1 a violation or more loss than --max-loss, 64 bad \
             usage, 71 a system call failed, 77 missing privilege.
             """,
-        subcommands: [RunCommand.self, MeasureCommand.self])
+        subcommands: [
+            RunCommand.self, SearchCommand.self, SoakCommand.self, CompareCommand.self,
+            ReportCommand.self, MeasureCommand.self,
+        ])
 
     /// A usage error is one line here, as every other error is.
     static func main() {

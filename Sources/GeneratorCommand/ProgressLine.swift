@@ -21,7 +21,7 @@ struct ProgressLine {
         if isTerminal { put("\r\u{1B}[K") }
     }
 
-    private func put(_ text: String) {
+    func put(_ text: String) {
         let bytes = Array(text.utf8)
         _ = write(2, bytes, bytes.count)
     }

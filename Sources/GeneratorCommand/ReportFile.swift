@@ -16,7 +16,7 @@ struct ReportFile {
         self.file = file
     }
 
-    func write(_ report: RunReport) throws {
+    func write(_ report: some Encodable) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         let data = try encoder.encode(report) + Data("\n".utf8)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import sys
+from pathlib import Path
 
 from lab import BIN, PREFIX, ROOT, Program, run
 
@@ -98,11 +100,13 @@ class Bench:
             words += ["--interface", DEVICE, "--target", TARGET, "--source", ",".join(GATEWAYS)]
         return [str(word) for word in (*words, *arguments)]
 
-    def generator(self, command, *arguments, timeout=280):
-        """Runs sluice-gen to its end."""
+    def generator(self, command, *arguments, timeout=280, path=None):
+        """Runs sluice-gen to its end; its python3 is the one that runs these tests."""
+        path = path or f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return self.link.run(
-            "load", *self.arguments(command, *arguments), check=False, timeout=timeout
-        )
+            "load", *self.arguments(command, *arguments), check=False, timeout=timeout,
+            env={**os.environ, "PATH": path},
+        )  # fmt: skip
 
     def load(self, *arguments):
         """`sluice-gen run`: exit code, report and everything it printed."""

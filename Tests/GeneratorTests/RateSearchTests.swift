@@ -17,6 +17,8 @@ import Testing
         var leak = 0.0
         /// Above this rate packets come back changed.
         var spoilsAbove = Double.infinity
+        /// Above this rate a tenth of them comes back late.
+        var lateAbove = Double.infinity
         var dice = SeededGenerator(seed: 5)
         var trials = 0
         var seconds = 0.0
@@ -50,6 +52,7 @@ import Testing
                 report.lost += interval.lost
             }
             report.loss = Double(report.lost) / Double(report.sent)
+            if offered > lateAbove { report.violations = ["late": report.sent / 10] }
             if offered > spoilsAbove { report.violations = ["payload": 3] }
             return report
         }
@@ -127,6 +130,14 @@ import Testing
         let outcome = try RateSearch().run(&target)
         #expect(outcome.found.isEmpty && outcome.violations == ["payload": 3])
         #expect(target.trials == 1)
+    }
+
+    /// A long queue in overload makes packets late: that is loss, not a fault.
+    @Test func `late is lost`() throws {
+        var target = Target(rate: 50_000, lateAbove: 20_000)
+        let outcome = try RateSearch().run(&target)
+        #expect(outcome.violations.isEmpty)
+        #expect(Self.isNear(outcome.found[0].rate, 20_000, within: 0.01))
     }
 
     @Test func `a target that always loses has no rate without loss`() throws {
