@@ -19,12 +19,14 @@ let package = Package(
         .library(name: "SluiceTesting", targets: ["SluiceTesting"]),
         .executable(name: "sluice", targets: ["SluiceCommand"]),
         .executable(name: "sluice-gwlb", targets: ["GatewayCommand"]),
+        .executable(name: "sluice-gen", targets: ["GeneratorCommand"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
         // System headers and the calls Swift cannot import; CNuma only carries the link flag.
@@ -75,11 +77,28 @@ let package = Package(
             name: "PacketCost", dependencies: ["CInspect", "SluiceCore", "SluiceTesting"],
             path: "Tests/PacketCost"),
 
+        // The traffic generator: traffic model, sender, verification of every returned packet.
+        .target(
+            name: "Generator",
+            dependencies: [
+                "CSluice", "Wire", "PacketIO", "Gateway",
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
+        .executableTarget(
+            name: "GeneratorCommand",
+            dependencies: [
+                "Generator",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            resources: [.embedInCode("report.py")]),
+
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
         .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),
         .testTarget(
             name: "DataplaneTests", dependencies: ["Dataplane", "SluiceTesting", "Gateway"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "SluiceTesting"]),
+        .testTarget(
+            name: "GeneratorTests", dependencies: ["Generator", "Dataplane", "SluiceTesting"]),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "Dataplane", "SluiceTesting"]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,0 +1,15 @@
+/// How fast packets are offered.
+public enum OfferedRate: Equatable, Sendable {
+    case packetsPerSecond(Double)
+    /// Bits of outer IPv4 packets.
+    case bitsPerSecond(Double)
+    /// As fast as the generator can.
+    case flatOut
+}
+
+/// Runs one trial after another against one target: what `search`, `soak` and `compare` need of
+/// the engine.
+public protocol LoadRunner {
+    /// One trial: offers the rate for so many seconds, waits for the last packets, reports.
+    mutating func run(rate: OfferedRate, seconds: Double) throws -> RunReport
+}

@@ -1,0 +1,40 @@
+import Glibc
+
+/// Reading whole files, bounded. Alone in its file: Glibc's own module and CSluice's do not mix.
+public enum WholeFile {
+    /// What is wrong with a file, as one line that names it.
+    public struct Failure: Error, CustomStringConvertible {
+        public let description: String
+
+        public init(_ path: String, _ text: String) { description = "\(path): \(text)" }
+    }
+
+    /// All bytes of a file of at most `limit` bytes.
+    public static func bytes(of path: String, limit: Int) throws(Failure) -> [UInt8] {
+        // Not blocking, so that a FIFO without a writer is refused instead of waited for.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw Failure(path, String(cString: strerror(errno))) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw Failure(path, String(cString: strerror(errno)))
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(path, "not a regular file") }
+        guard status.st_size <= limit else {
+            throw Failure(path, "\(status.st_size) bytes, more than the \(limit) that are read")
+        }
+        var failure: Failure?
+        let bytes = [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) { buffer, count in
+            // A file that grows meanwhile is read up to where it ended.
+            while count < buffer.count {
+                let n = read(descriptor, buffer.baseAddress! + count, buffer.count - count)
+                if n < 0 && errno == EINTR { continue }
+                if n < 0 { failure = Failure(path, String(cString: strerror(errno))) }
+                guard n > 0 else { break }
+                count += n
+            }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+}

@@ -1,0 +1,87 @@
+import ArgumentParser
+import CSluice
+import Generator
+
+/// `sluice-gen run`: one load, then the report.
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run", abstract: "Offers one load, verifies what comes back, reports.")
+
+    @OptionGroup var traffic: TrafficOptions
+    @Option(help: "200kpps, 1gbps (outer IP bits) or max (default 10kpps).")
+    var rate: String?
+    @Option(help: "From one rate to another over the duration: 10kpps..200kpps.")
+    var ramp: String?
+    @Option(help: "One rate after another in equal parts of the duration: 10kpps,20kpps.")
+    var steps: String?
+    @Option(help: "How long to send: 10s, 5m (default 10s, unless --count is given).")
+    var duration: String?
+    @Option(help: "How many packets to send.")
+    var count: String?
+    @Option(help: "Where to write the report as JSON.")
+    var json: String?
+
+    mutating func run() throws {
+        var plan = try traffic.plan()
+        try readLoad(&plan)
+        let output = try json.map { path throws(Complaint) in try ReportFile(path) }
+        let stop = try StopSignal()
+        var engine = try Engine(plan, stop: stop)
+        let progress = ProgressLine()
+        let report = try engine.run { progress.show($0) }
+        progress.end()
+        print(ReportTable.text(report, plan: plan), terminator: "")
+        try output?.write(report)
+        let isLossy = report.loss > plan.maxLoss
+        guard report.violationTotal == 0, !isLossy else { throw ExitCode(1) }
+    }
+
+    private func readLoad(_ plan: inout TrafficPlan) throws(Complaint) {
+        let given = [rate, ramp, steps].compactMap { $0 }
+        guard given.count <= 1 else {
+            throw Complaint(.usage, "--rate, --ramp and --steps say the same: give one of them")
+        }
+        if let rate {
+            guard let value = PlanText.rate(rate) else {
+                throw TrafficOptions.wrong("rate", rate, "a rate like 200kpps, 1gbps or max")
+            }
+            plan.load = .constant(value)
+        }
+        if let ramp {
+            guard let profile = PlanText.ramp(ramp) else {
+                throw TrafficOptions.wrong("ramp", ramp, "two rates like 10kpps..200kpps")
+            }
+            plan.load = profile
+        }
+        if let steps {
+            guard let profile = PlanText.steps(steps) else {
+                throw TrafficOptions.wrong("steps", steps, "rates like 10kpps,20kpps,50kpps")
+            }
+            plan.load = profile
+        }
+        if let duration {
+            guard let seconds = PlanText.duration(duration) else {
+                throw TrafficOptions.wrong("duration", duration, "a time like 10s, 500ms or 5m")
+            }
+            plan.duration = seconds
+        }
+        if let count {
+            guard let packets = PlanText.count(count), packets > 0 else {
+                throw TrafficOptions.wrong("count", count, "a number of packets")
+            }
+            plan.count = packets
+            if duration == nil {
+                guard case .constant = plan.load else {
+                    throw Complaint(.usage, "--count with --ramp or --steps needs --duration")
+                }
+                plan.duration = TrafficPlan.unbounded
+            }
+        }
+        for (name, text) in [
+            ("rate", rate), ("ramp", ramp), ("steps", steps), ("duration", duration),
+            ("count", count),
+        ] {
+            if let text { plan.config[name] = text }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+"""The generator names exactly the fault that a reflector was told to have, and finds a rate."""
+
+import json
+import re
+import signal
+import time
+
+import pytest
+
+from generator import GATEWAYS, TARGET, Bench
+
+# What a reflector is told → the kind of violation that the generator must name, and what it needs
+# to come to light.
+MIXED = ("--mix", "udp=60,tcp=20,icmp=20", "--ipv6", "0.3", "--flows", 40)
+BLOG = (*MIXED, "--payload", "neutral=40,drop=30,rewrite=30", "--expect", "blog")
+FAULTS = {
+    "addresses": ("addresses", MIXED, ()),
+    "ports": ("ports", MIXED, ()),
+    "geneve": ("geneve", MIXED, ()),
+    "cookie": ("geneve", MIXED, ()),
+    "outer_checksum": ("outer_checksum", MIXED, ()),
+    "inner_checksum": ("inner_checksum", MIXED, ()),
+    "payload": ("payload", MIXED, ()),
+    "rewritten wrong": ("payload", BLOG, ("--fault", "payload", "--policy", "blog")),
+    "missing_drop": ("missing_drop", BLOG, ("--fault", "missing_drop", "--policy", "blog")),
+    "unexpected": ("unexpected", MIXED, ()),
+    "duplicate": ("duplicate", MIXED, ()),
+    "reordered": ("reordered", MIXED, ()),
+    "late": ("late", (*MIXED, "--late-after", "200ms"), ("--late-ms", 500, "--every", 200)),
+}
+RATE = ("--rate", "4kpps", "--duration", "2s")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    bench = Bench(tmp_path_factory.mktemp("generator"))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def reflector(bench):
+    """Starts reflectors, which end with the test."""
+    yield bench.reflector
+    bench.link.end_programs()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_exactly_the_fault_is_named(bench, reflector, fault):
+    kind, traffic, flags = FAULTS[fault]
+    flags = flags if "--fault" in flags else ("--fault", fault, *flags)
+    program = reflector("--every", 20, *flags)
+    # The others must be zero, loss apart: what came back wrong may count as lost, too.
+    code, report, said = bench.load(*RATE, *traffic, "--max-loss", "1")
+    did = bench.finish(program)
+    found = {name: count for name, count in report["violations"].items() if count}
+    assert did["faults"] > 10, did
+    assert set(found) == {kind}, (found, did, said)
+    assert found[kind] == did["faults"], (found, did, said)
+    assert code == 1
+    assert kind in said
+
+
+@pytest.mark.parametrize("checksum", ["valid", "zero"])
+@pytest.mark.parametrize("policy", ["reflect", "blog"])
+def test_no_fault_no_complaint(bench, reflector, policy, checksum):
+    program = reflector("--policy", policy)
+    traffic = BLOG if policy == "blog" else MIXED
+    code, report, said = bench.load(*RATE, *traffic, "--outer-checksum", checksum, "--size", "128,600")
+    did = bench.finish(program)
+    assert code == 0, said
+    assert not any(report["violations"].values()), report["violations"]
+    assert report["lost"] == 0 and report["loss"] == 0
+    assert report["sent"] == did["received"] and report["received"] == did["sent"]
+    assert report["expected_drops"] == did["policy_drops"]
+    assert (report["expected_drops"] > 0) == (policy == "blog")
+
+
+def test_loss_is_counted_and_its_bound_kept(bench, reflector):
+    """Half of what is sent is lost in a bucket of half the rate."""
+    program = reflector("--bucket", 2000, "--depth", 20)
+    code, report, said = bench.load(*RATE)
+    did = bench.finish(program)
+    assert code == 1 and not any(report["violations"].values()), said
+    assert report["lost"] == did["bucket_drops"]
+    assert report["loss"] == pytest.approx(0.5, abs=0.1)
+    reflector("--bucket", 2000, "--depth", 20)
+    assert bench.load(*RATE, "--max-loss", "0.7")[0] == 0
+
+
+# --- search ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [20_000, 50_000])
+def test_search_finds_the_rate_of_a_bucket(bench, reflector, rate, tmp_path):
+    reflector("--bucket", rate, "--depth", rate // 50)
+    file = tmp_path / "search.json"
+    for _ in range(3):
+        done = bench.generator("search", "--trial", "2s", "--json", file)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (row,) = json.loads(file.read_text())["sizes"]
+        assert row["ndr"]["rate_pps"] == pytest.approx(rate, rel=0.03), done.stdout
+        assert row["pdr"]["rate_pps"] == pytest.approx(rate / 0.995, rel=0.03), done.stdout
+        assert not row["ndr"]["generator_limited"]
+        assert "NDR" in done.stdout and "PDR" in done.stdout
+
+
+def test_search_ends_at_a_violation(bench, reflector):
+    reflector("--fault", "ports", "--every", 1000)
+    done = bench.generator("search", "--trial", "1s")
+    assert done.returncode == 1
+    assert "ports" in done.stderr
+    assert len(done.stderr.splitlines()) < 10
+
+
+# --- soak, compare, report ------------------------------------------------------------------------
+
+
+def test_soak_ends_at_a_signal_with_its_report(bench, reflector, tmp_path):
+    program = reflector()
+    file = tmp_path / "soak.json"
+    soak = bench.link.start(
+        "load",
+        *bench.arguments("soak", "--rate", "2kpps", "--duration", "1h", "--interval", "1s", "--json", file),
+    )
+    # A heading, then a line for each second.
+    deadline = time.monotonic() + 60
+    while len(soak.stdout.read_text().splitlines()) < 4:
+        assert soak.running and time.monotonic() < deadline, soak.text
+        time.sleep(0.1)
+    assert soak.stop(signal.SIGINT) == 0, soak.text
+    report = json.loads(file.read_text())
+    did = bench.finish(program)
+    assert report["sent"] == report["received"] == did["received"] > 4000
+    assert len(report["intervals"]) >= 3
+
+
+def test_compare_gives_ratios(bench, reflector, tmp_path):
+    bench.link.run("box", "ip", "addr", "replace", "192.168.30.6/24", "dev", "eth0")
+    reflector()
+    file = tmp_path / "compare.json"
+    done = bench.generator(
+        "compare", TARGET, "192.168.30.6", "--interface", "eth0", "--source", GATEWAYS[0],
+        "--rate", "2kpps", "--trial", "1s", "--rounds", "3", "--json", file,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(file.read_text())
+    assert len(result["rounds"]) == 3
+    ratio = result["ratios"]["latency_p50"]
+    assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
+
+
+def test_a_report_page_needs_no_network(bench, reflector, tmp_path):
+    reflector()
+    runs = []
+    for size in (128, 512):
+        runs.append(tmp_path / f"run-{size}.json")
+        done = bench.generator(
+            "run", "--rate", "2kpps", "--duration", "2s", "--size", size, "--json", runs[-1]
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = bench.generator("report", *runs, "--out", tmp_path / "page")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert not re.search(r"(https?:)?//\w", page.split("<body>", 1)[1].replace("data:image", ""))
+    assert "http://" not in page and "https://" not in page
+    images = re.findall(r'<img[^>]* src="([^"]+)"', page)
+    assert len(images) >= 3
+    for image in images:
+        assert image.startswith("data:image/") or (tmp_path / "page" / image).stat().st_size > 1000
