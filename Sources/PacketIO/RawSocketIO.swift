@@ -52,6 +52,9 @@ import Wire
     public var kernelDrops: UInt64 { receiver.kernelDrops }
     public var ringByteCount: Int { receiver.ring.byteCount }
 
+    #if !DEBUG
+        @_noLocks
+    #endif
     public mutating func receive() -> Int {
         var taken = 0
         let frames = unsafe table.pointer()
@@ -63,12 +66,16 @@ import Wire
             unsafe frames[taken] = Frame(
                 base: slots + offset, length: Int32(truncatingIfNeeded: datagram.length),
                 room: Int32(truncatingIfNeeded: room),
-                facts: datagram.isTruncated ? [.headerVerified, .truncated] : .headerVerified)
+                facts: datagram.isTruncated
+                    ? .headerVerified.union(.truncated) : .headerVerified)
             taken &+= 1
         }
         return result < 0 ? result : taken
     }
 
+    #if !DEBUG
+        @_noLocks
+    #endif
     public mutating func transmit(_ count: Int) -> TransmitReport {
         for i in 0..<count {
             let frame = unsafe table.pointer(i).pointee
