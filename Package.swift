@@ -95,7 +95,8 @@ let package = Package(
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
         .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),
         .testTarget(
-            name: "DataplaneTests", dependencies: ["Dataplane", "SluiceTesting", "Gateway"]),
+            name: "DataplaneTests",
+            dependencies: ["Dataplane", "SluiceTesting", "Gateway", "CSluice"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "SluiceTesting"]),
         .testTarget(
             name: "GeneratorTests", dependencies: ["Generator", "Dataplane", "SluiceTesting"]),

@@ -35,29 +35,22 @@ static inline long confirm(const uint8_t *hay, uint32_t mask, const uint8_t *nee
 // Looks for the first and the last byte of the needle, 32 positions at a time; length >= 32. In the
 // inner loop nothing is called, so that the vectors stay in registers.
 AVX2 static long find_avx2(const uint8_t *hay, long length, const uint8_t *needle, long count) {
+    const __m256i first = _mm256_set1_epi8((char)needle[0]);
+    const __m256i last = _mm256_set1_epi8((char)needle[count - 1]);
     const long end = length - count - 31;
     if (end < 0) {
         // -end positions fewer: both blocks stay inside, and are laid over each other by a shift.
-        uint32_t mask = bits(equal(hay, _mm256_set1_epi8((char)needle[0])));
-        mask &= bits(equal(hay + length - 32, _mm256_set1_epi8((char)needle[count - 1]))) >> -end;
+        uint32_t mask = bits(equal(hay, first)) & bits(equal(hay + length - 32, last)) >> -end;
         return confirm(hay, mask, needle, count);
     }
-    long i = 0;
-    uint32_t mask;
-    while (i < end) {
-        const __m256i first = _mm256_set1_epi8((char)needle[0]);
-        const __m256i last = _mm256_set1_epi8((char)needle[count - 1]);
-        for (mask = 0; i < end; i += 32) {
-            mask = bits(_mm256_and_si256(equal(hay + i, first), equal(hay + i + count - 1, last)));
-            if (mask) break;
-        }
+    for (long i = 0; i < end; i += 32) {
+        uint32_t mask = bits(_mm256_and_si256(equal(hay + i, first), equal(hay + i + count - 1, last)));
+        if (__builtin_expect(mask == 0, 1)) continue;
         long at = confirm(hay + i, mask, needle, count);
         if (at >= 0) return i + at;
-        i += 32;
     }
     // The last block ends with the hay, whatever was seen of it before.
-    mask = bits(_mm256_and_si256(equal(hay + end, _mm256_set1_epi8((char)needle[0])),
-                                 equal(hay + length - 32, _mm256_set1_epi8((char)needle[count - 1]))));
+    uint32_t mask = bits(_mm256_and_si256(equal(hay + end, first), equal(hay + length - 32, last)));
     long at = confirm(hay + end, mask, needle, count);
     return at < 0 ? -1 : end + at;
 }

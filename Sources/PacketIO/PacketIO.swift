@@ -3,6 +3,10 @@
 /// The walk of a burst: `receive()` fills the first n of `frames`; the worker decides each one
 /// (`isAnswer`, and `length` after a rewrite); `transmit(n)` sends the answers. A burst owns its
 /// frames: all are free again at the next `receive()`, so no frame has a lifetime of its own.
+///
+/// Backends mark what runs per burst `@_noLocks`, where Swift 6.3 can judge it: the compiler then
+/// refuses code that may allocate, count references or lock. It needs the whole module for that (a
+/// release build), and no PacketView in sight; tools/hotpath proves the rest on the machine code.
 public protocol PacketIO: ~Copyable {
     /// Descriptors of the burst in hand; at least `burstCapacity` of them.
     var frames: UnsafeMutablePointer<Frame> { get }

@@ -53,6 +53,9 @@ import Wire
     public var ringByteCount: Int { receiver.ring.byteCount }
     public var socketDescriptor: Int32 { receiver.socket.raw }
 
+    #if !DEBUG
+        @_noLocks
+    #endif
     public mutating func receive() -> Int {
         var taken = 0
         let frames = unsafe table.pointer()
@@ -64,12 +67,16 @@ import Wire
             unsafe frames[taken] = Frame(
                 base: slots + offset, length: Int32(truncatingIfNeeded: datagram.length),
                 room: Int32(truncatingIfNeeded: room),
-                facts: datagram.isTruncated ? [.headerVerified, .truncated] : .headerVerified)
+                facts: datagram.isTruncated
+                    ? .headerVerified.union(.truncated) : .headerVerified)
             taken &+= 1
         }
         return result < 0 ? result : taken
     }
 
+    #if !DEBUG
+        @_noLocks
+    #endif
     public mutating func transmit(_ count: Int) -> TransmitReport {
         for i in 0..<count {
             let frame = unsafe table.pointer(i).pointee
