@@ -237,6 +237,7 @@ struct PacketSocketIOTests {
     @Test func `the queueing discipline is passed by, or not, as asked`() throws {
         for bypassesQdisc in [false, true] {
             try Cable.plugged { cable in
+                let sink = try PortSink(address: 0)  // no ICMP among what is seen
                 var io: AnyBackend = try PacketSocketIO(
                     options { $0.bypassesQdisc = bypassesQdisc })
                 try io.release()
@@ -254,6 +255,7 @@ struct PacketSocketIOTests {
                     if Int32(slot.address.pointee.sll_pkttype) == PACKET_OUTGOING { seen += 1 }
                 }
                 #expect(seen == (bypassesQdisc ? 0 : 1))
+                withExtendedLifetime(sink) {}
             }
         }
     }
