@@ -9,10 +9,12 @@ our process id; what a crashed run left behind, the next one removes.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -77,14 +79,26 @@ def put_first(pid):
         Path(f"/proc/{pid}/autogroup").write_text("-20")
 
 
+def wait_for_turn():
+    """One lab at a time: two would measure each other. The lock goes with the process."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    lock = open(STATE / "lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("bench: waiting for another run to end", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 class Lab:
     def __init__(self):
+        self.lock = wait_for_turn()
         remove_leftovers()
         self.name = f"{PREFIX}{os.getpid()}"
         self.gateway = f"{self.name}-gw"
         self.links = []
         self.logs = tempfile.TemporaryDirectory(prefix="sluice-bench-")
-        STATE.mkdir(parents=True, exist_ok=True)
         self.saved = STATE / f"{os.getpid()}.json"
 
     def __enter__(self):
@@ -107,6 +121,7 @@ class Lab:
         if self.saved.exists():
             restore_sysctls(self.saved)
         self.logs.cleanup()
+        self.lock.close()
 
     def _add_namespace(self, name):
         run("ip", "netns", "add", name)
