@@ -93,14 +93,19 @@ struct Crew: ~Copyable {
     /// Opens everything; no packet is sent yet.
     init(_ plan: TrafficPlan, _ link: Link, _ stop: StopSignal) throws(Complaint) {
         let traffic = Traffic(plan, nodes: link.nodes)
+        let plan = traffic.plan
         let threads = plan.threads
+        guard plan.flows >= threads else {
+            throw Complaint(
+                .usage, "\(threads) threads for \(plan.flows) flows: each thread needs one")
+        }
         let popularities = (0..<threads).map {
             Popularity(
                 count: (plan.flows - $0 + threads - 1) / threads, exponent: plan.zipf, first: $0,
                 stride: threads)
         }
         let weight = popularities.reduce(0) { $0 + $1.weight }
-        let bits = traffic.library.meanBits
+        let bits = traffic.meanBits
         let fanout = FanoutGroup()
         var boxes: [Box] = []
         var mailboxes: [Mailbox] = []

@@ -93,6 +93,9 @@ struct FlightLog: ~Copyable {
         if held <= mask { held &+= 1 }
     }
 
+    /// Packets that are remembered.
+    var count: UInt32 { held }
+
     /// The next packet would take the place of one that has not been settled.
     @inline(__always)
     var isFull: Bool { next &- unsettled > mask }

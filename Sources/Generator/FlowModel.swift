@@ -54,18 +54,29 @@ struct FlowModel: Sendable {
         var dice = SplitMix64(seed: seed &+ UInt64(flow) &* 0xD1B5_4A32_D192_ED03)
         let a = dice.next()
         let b = UInt32(truncatingIfNeeded: a >> 32)
-        var port = Self.firstPort &+ UInt32(truncatingIfNeeded: a) % 40_000
+        var port = Self.firstPort &+ Self.part(UInt32(truncatingIfNeeded: a), of: 40_000)
         // The thread that owns the flow is known by its port.
-        port = port &- port % threads &+ flow % threads
+        if threads > 1 { port = port &- port % threads &+ flow % threads }
+        let node = Self.part(b, of: UInt32(truncatingIfNeeded: nodes.count))
+        // Evenly spread, and not in step with the kinds.
+        let endpoint = Self.part(flow &* 0x6A09_E667, of: endpoints)
         return FlowIdentity(
-            node: nodes[Int(b % UInt32(truncatingIfNeeded: nodes.count))],
+            node: nodes[Int(node)],
             port: UInt16(truncatingIfNeeded: port),
-            endpoint: Self.firstEndpoint &+ UInt64(flow % endpoints),
+            endpoint: Self.firstEndpoint &+ UInt64(endpoint),
             cookie: Self.cookie(flow, generation),
             // 10.0.0.0/8: every flow has its own client. 172.16.0.0/12.
             client: 0x0A00_0000 | flow & 0x00FF_FFFF,
             server: 0xAC10_0000 | b >> 12,
-            clientPort: UInt16(truncatingIfNeeded: 1024 &+ (a >> 20) % 60_000))
+            clientPort: UInt16(
+                truncatingIfNeeded: 1024
+                    &+ Self.part(UInt32(truncatingIfNeeded: a >> 16), of: 60_000)))
+    }
+
+    /// A number below `count` for 32 bits of chance.
+    @inline(__always)
+    private static func part(_ random: UInt32, of count: UInt32) -> UInt32 {
+        UInt32(truncatingIfNeeded: (UInt64(random) &* UInt64(count)) >> 32)
     }
 
     /// A cookie names flow and life, one to one, and looks like chance. 0 is none.

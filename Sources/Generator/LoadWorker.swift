@@ -65,6 +65,9 @@ struct LoadWorker: ~Copyable {
     /// Of 2^32: how often a packet is malformed.
     private let malformedChance: UInt64
     private var nextMalformed = 0
+    /// The capture's packets of this thread's flows, and the next of them.
+    private let replay: [ReplayCorpus.Item]
+    private var nextReplay = 0
     /// The flow whose other half of a datagram is next.
     private var unfinished: (flow: UInt32, isReply: Bool)?
     /// Nanoseconds from one flow's end to the next; 0 = never.
@@ -124,6 +127,7 @@ struct LoadWorker: ~Copyable {
         bothDirections = plan.bothDirections
         blog = plan.expectation == .blog
         malformedChance = UInt64(plan.malformed * 4_294_967_296)
+        replay = traffic.replay?.items.filter { $0.flow % UInt32(plan.threads) == thread } ?? []
         churnEvery = plan.churn > 0 ? 1e9 * Double(plan.threads) / plan.churn : 0
         self.schedule = schedule
         self.limit = limit
@@ -246,6 +250,7 @@ struct LoadWorker: ~Copyable {
         if malformedChance > 0, dice.next() & 0xFFFF_FFFF < malformedChance {
             return addMalformed(frame)
         }
+        if !replay.isEmpty { return addReplay(frame, due: due) }
         let random = dice.next()
         var flow: UInt32
         var isReply: Bool
@@ -266,7 +271,7 @@ struct LoadWorker: ~Copyable {
 
         verifier.makeRoom()
         let entry = verifier.templates + template
-        entry.pointee.write(
+        entry.write(
             model.identity(number, generation), isReply: isReply,
             mark: Stamp.of(verifier.log.next), sequence: sequence, to: frame + 14)
         let isDropped =
@@ -302,6 +307,17 @@ struct LoadWorker: ~Copyable {
         verifier.malformedSent[number] += 1
         count(Int(TrafficClass.malformed.rawValue), packet.expectsDrop, packet.bytes.count)
         sender.add(frame, length: packet.bytes.count + 14)
+    }
+
+    private mutating func addReplay(_ frame: UnsafeMutableRawPointer, due: UInt64) {
+        let item = replay[nextReplay]
+        nextReplay = nextReplay + 1 < replay.count ? nextReplay + 1 : 0
+        item.bytes.withUnsafeBytes {
+            (frame + 14).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        }
+        verifier.noteReplay(item, due: due)
+        count(Int(TrafficClass.replay.rawValue), item.expectsDrop, item.bytes.count)
+        sender.add(frame, length: item.bytes.count + 14)
     }
 
     @inline(__always)

@@ -160,8 +160,11 @@ extension PacketTemplate {
         let flow = FlowIdentity(
             node: 0x0A00_0001, port: 30_000, endpoint: 1, cookie: 1, client: 0x0A00_0001,
             server: 0xAC10_0001, clientPort: 40_000)
-        bytes.withUnsafeMutableBytes {
-            write(flow, isReply: false, mark: 1, sequence: 1, to: $0.baseAddress!)
+        var template = self
+        bytes.withUnsafeMutableBytes { buffer in
+            withUnsafeMutablePointer(to: &template) {
+                $0.write(flow, isReply: false, mark: 1, sequence: 1, to: buffer.baseAddress!)
+            }
         }
         return bytes
     }
@@ -354,19 +357,30 @@ struct InnerDraft {
 
     private func addSums(_ template: inout PacketTemplate, _ view: PacketView) {
         let overhead = Encapsulation.overhead
-        template.outerHeaderSum.add(view, at: 0, count: 20)
-        template.outerSum.add(view, at: 12, count: view.count - 12)
-        template.outerSum.add(UInt16(17))
-        template.outerSum.add(UInt16(view.count - 20))
-        if version == 4 { template.innerHeaderSum.add(view, at: overhead, count: 20) }
-        let covered = bytes.count - transport + coveredElsewhere.count
-        template.transportSum.add(view, at: overhead + transport, count: bytes.count - transport)
+        var header = InternetChecksum()
+        header.add(view, at: 0, count: 20)
+        template.outerHeaderSum = FieldSum(header)
+
+        var outer = InternetChecksum()
+        outer.add(view, at: 12, count: view.count - 12)
+        outer.add(UInt16(IPProtocol.udp))
+        outer.add(UInt16(view.count - 20))
+        template.outerSum = FieldSum(outer)
+
+        var innerHeader = InternetChecksum()
+        if version == 4 { innerHeader.add(view, at: overhead, count: 20) }
+        template.innerHeaderSum = FieldSum(innerHeader)
+
+        var sum = InternetChecksum()
+        sum.add(view, at: overhead + transport, count: bytes.count - transport)
         var elsewhere = coveredElsewhere
-        withPacketView(&elsewhere) { template.transportSum.add($0, at: 0, count: $0.count) }
-        guard template.usesPseudoHeader else { return }
-        // The addresses' constant part; IPv4 has none.
-        if version == 6 { template.transportSum.add(view, at: overhead + 8, count: 32) }
-        template.transportSum.add(UInt16(number))
-        template.transportSum.add(UInt32(covered))
+        withPacketView(&elsewhere) { sum.add($0, at: 0, count: $0.count) }
+        if template.usesPseudoHeader {
+            // The addresses' constant part; IPv4 has none.
+            if version == 6 { sum.add(view, at: overhead + 8, count: 32) }
+            sum.add(UInt16(number))
+            sum.add(UInt32(bytes.count - transport + coveredElsewhere.count))
+        }
+        template.transportSum = FieldSum(sum)
     }
 }

@@ -4,21 +4,31 @@ import Wire
 
 /// What all threads of a run share, and none changes.
 struct Traffic: Sendable {
+    /// With as many flows as there are: a capture has its own.
     let plan: TrafficPlan
     let library: TemplateLibrary
     let model: FlowModel
     let malformed: [MalformedTraffic]
+    let replay: ReplayCorpus?
 
     init(_ plan: TrafficPlan, nodes: [UInt32]) {
+        var plan = plan
+        let replayed = plan.replay.map { ReplayCorpus.flows($0) }
+        if let replayed { plan.flows = replayed.count }
         self.plan = plan
         library = TemplateLibrary(plan)
-        model = FlowModel(plan, nodes: nodes, kindWeights: library.kindWeights)
+        let model = FlowModel(plan, nodes: nodes, kindWeights: library.kindWeights)
+        self.model = model
+        replay = replayed.map { ReplayCorpus(plan, plan.replay!, flows: $0.of, model) }
         malformed =
             plan.malformed > 0
             ? MalformedCorpus.all.enumerated().map {
                 MalformedTraffic($0.element, number: $0.offset, plan, nodes)
             } : []
     }
+
+    /// Mean bits of an outer packet, for rates in bits.
+    var meanBits: Double { replay?.meanBits ?? library.meanBits }
 }
 
 /// A packet of the malformed corpus, ready to be sent.

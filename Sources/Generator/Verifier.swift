@@ -30,6 +30,8 @@ struct Verifier: ~Copyable {
     /// Malformed packets sent and come back, by their numbers.
     var malformedSent: [UInt64]
     private var malformedBack: [UInt64]
+    /// With a capture: what of it is out.
+    private var window: ReplayWindow?
 
     /// Up to a minute, with two significant digits.
     static func emptyHistogram() -> Histogram<UInt64> {
@@ -58,6 +60,9 @@ struct Verifier: ~Copyable {
         expected = UnsafeMutableRawPointer.allocate(byteCount: 65_536, alignment: 64)
         malformedSent = [UInt64](repeating: 0, count: traffic.malformed.count)
         malformedBack = malformedSent
+        window = traffic.replay.map { ReplayWindow(contents: $0.contents.count) }
+        // Their flights name no template; the first one stands for them.
+        if window != nil { templates[0].trafficClass = TrafficClass.replay.rawValue }
     }
 
     deinit {
@@ -98,6 +103,19 @@ struct Verifier: ~Copyable {
         }
     }
 
+    /// Notes the packet of a capture that is sent under the log's next number.
+    mutating func noteReplay(_ item: ReplayCorpus.Item, due: UInt64) {
+        makeRoom()
+        if !item.expectsDrop {
+            window?.forget(item.content, before: log.next &- log.count)
+            window?.sent(item.content, log.next)
+        }
+        log.add(
+            Flight(
+                due: due, flow: item.flow, sequence: 0, template: 0, generation: 0, isReply: false,
+                expectsDrop: item.expectsDrop))
+    }
+
     // ---- What came back.
 
     /// Judges a frame that came in.
@@ -107,6 +125,7 @@ struct Verifier: ~Copyable {
     ///   - isPartial: the outer UDP checksum was left to a network card and is not there.
     @inline(__always)
     mutating func judge(_ view: PacketView, arrival: UInt64, isPartial: Bool) {
+        if window != nil { return judgeReplay(view, arrival, isPartial) }
         // Outer header without options, as nearly always; all lengths in agreement.
         guard view.count >= Encapsulation.overhead + 8, view.u8(0) == 0x45,
             view.u8(29 - 1) == 0x08, Int(view.u16(2)) <= view.count
@@ -117,24 +136,36 @@ struct Verifier: ~Copyable {
             port &- MalformedTraffic.firstPort >= UInt16(truncatingIfNeeded: malformedSent.count)
         else { return judgeOddOne(view) }
         let stamp = Encapsulation.overhead + (end - Encapsulation.overhead - 4) & ~1
-        guard let number = log.number(of: view.u32(stamp)) else { return judgeOddOne(view) }
+        let mark = view.u32(stamp)
+        guard let number = log.number(of: mark) else { return judgeOddOne(view) }
         let flight = log.flight(number)
         let sent = flight.pointee
         let flow = traffic.model.identity(sent.flow, sent.generation)
         let template = answer(sent)
-        template.pointee.write(
-            flow, isReply: sent.isReply, mark: Stamp.of(number), sequence: sent.sequence,
-            to: expected)
+        template.write(
+            flow, isReply: sent.isReply, mark: mark, sequence: sent.sequence, to: expected)
         let right = PacketView(unsafeBase: expected, count: template.pointee.length)
         guard end == right.count, view.u32(12) == target, view.u32(16) == flow.node,
             view.u32(20) == right.u32(20),
             memcmp(
                 view.pointer(Encapsulation.geneveOffset), right.pointer(Encapsulation.geneveOffset),
                 right.count - Encapsulation.geneveOffset) == 0,
-            IPv4Header.verifyChecksum(view, at: 0, length: 20),
+            outerHeaderIsRight(view),
             isPartial || view.u16(26) == right.u16(26) || isRightAnyway(view)
         else { return judgeWrong(view, flight, right, isPartial) }
         accept(flight, number, arrival)
+    }
+
+    /// The checksum of an outer header without options.
+    @inline(__always)
+    private func outerHeaderIsRight(_ view: PacketView) -> Bool {
+        var sum = FieldSum()
+        sum.add(view.u32(0))
+        sum.add(view.u32(4))
+        sum.add(view.u32(8))
+        sum.add(view.u32(12))
+        sum.add(view.u32(16))
+        return sum.verifies
     }
 
     /// What should come back; what was sent, where nothing should.
@@ -161,7 +192,8 @@ struct Verifier: ~Copyable {
         noteBack(flight)
         let took = arrival > sent.due ? arrival &- sent.due : 0
         _ = latencies.record(took)
-        let lane = newest + (Int(sent.flow / threads) &* 2 &+ (sent.isReply ? 1 : 0))
+        let own = threads == 1 ? sent.flow : sent.flow / threads
+        let lane = newest + (Int(own) &* 2 &+ (sent.isReply ? 1 : 0))
         let isOld = Int32(bitPattern: number &- lane.pointee) < 0 && lane.pointee != 0
         if !isOld { lane.pointee = number }
         if took > lateAfter {
@@ -269,7 +301,7 @@ struct Verifier: ~Copyable {
         let sent = flight.pointee
         let identity = traffic.model.identity(sent.flow, sent.generation)
         let template = answer(sent)
-        template.pointee.write(
+        template.write(
             identity, isReply: sent.isReply, mark: Stamp.of(number), sequence: sent.sequence,
             to: expected)
         judgeWrong(
@@ -294,6 +326,44 @@ struct Verifier: ~Copyable {
     /// None of ours; a violation when it came to one of our addresses.
     private mutating func judgeStranger(_ view: PacketView) {
         if nodes.contains(view.u32(16)) { tally.add(.unexpected) }
+    }
+
+    /// A packet that may be one of the capture's.
+    @inline(never)
+    private mutating func judgeReplay(_ view: PacketView, _ arrival: UInt64, _ isPartial: Bool) {
+        let port = view.count >= 28 ? view.u16(20) &- MalformedTraffic.firstPort : .max
+        if Int(port) < malformedSent.count { return judgeMalformed(view, Int(port), 20) }
+        guard let packet = ReturnedPacket(view), let replay = traffic.replay else {
+            return judgeStranger(view)
+        }
+        // Without what trails the outer datagram.
+        let whole = PacketView(unsafeBase: view.pointer(0), count: packet.end)
+        let fingerprint =
+            InnerPacket(whole, at: packet.inner).map { Fingerprint(whole, $0) }
+            ?? Fingerprint(bytes: whole, from: packet.inner)
+        guard let found = replay.contentOfBody[fingerprint.body] else {
+            return judgeByCookie(view, packet)
+        }
+        let content = replay.contents[found]
+        guard !content.expectsDrop else { return tally.add(.missingDrop) }
+        let own = Int(content.flow / threads) * 2
+        guard content.flow % threads == thread,
+            let number = window?.returned(found, after: newest[own])
+        else { return tally.add(.duplicate) }
+        let flight = log.flight(number)
+        let header = header(content.flow, 0, version: view.u8(packet.inner) >> 4)
+        if let violation = packet.headerViolation(against: header, view) {
+            noteBack(flight)
+            tally.add(violation)
+        } else if fingerprint.checksums != content.fingerprint.checksums {
+            noteBack(flight)
+            tally.add(.innerChecksum)
+        } else if !isPartial, !packet.outerChecksumIsRight(view) {
+            noteBack(flight)
+            tally.add(.outerChecksum)
+        } else {
+            accept(flight, number, arrival)
+        }
     }
 
     private mutating func judgeMalformed(_ view: PacketView, _ number: Int, _ udp: Int) {

@@ -13,7 +13,7 @@ struct GeneratorCommand: ParsableCommand {
             """,
         subcommands: [
             RunCommand.self, SearchCommand.self, SoakCommand.self, CompareCommand.self,
-            ReportCommand.self,
+            ReportCommand.self, MeasureCommand.self,
         ])
 
     /// A usage error is one line here, as every other error is.

@@ -1,0 +1,57 @@
+import Wire
+
+/// Runs the verifier on memory, for callgrind, which counts only inside `measured`: what judging
+/// one returned packet costs, without receiving it.
+public enum VerificationCost {
+    /// Judges so many packets that came back right; the number of complaints.
+    public static func run(_ plan: TrafficPlan, packets: Int) -> UInt64 {
+        let nodes: [UInt32] = [0x0A00_0001, 0x0A00_0002]
+        let traffic = Traffic(plan, nodes: nodes)
+        var verifier = Verifier(traffic, nodes: nodes, thread: 0, memory: 1 << 16)
+        let size = (plan.largestOuter + 63) & ~63
+        let burst = 64
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: size * burst, alignment: 64)
+        defer { memory.deallocate() }
+        for first in stride(from: 0, to: packets, by: burst) {
+            for i in 0..<burst {
+                send(&verifier, UInt32((first + i) % plan.flows), to: memory + i * size)
+            }
+            measured(&verifier, memory, size, burst)
+        }
+        precondition(verifier.tally.total.received >= UInt64(packets))
+        return verifier.tally.violationTotal
+    }
+
+    private static func send(
+        _ verifier: inout Verifier, _ flow: UInt32, to out: UnsafeMutableRawPointer
+    ) {
+        let kind = verifier.traffic.library.kinds[verifier.traffic.model.kind(flow)]
+        let number = kind.variants[Int(flow) % kind.variants.count]
+        let template = verifier.templates + Int(number)
+        let identity = verifier.traffic.model.identity(flow, 0)
+        template.write(
+            identity, isReply: false, mark: Stamp.of(verifier.log.next), sequence: 1, to: out)
+        let view = PacketView(unsafeBase: out, count: template.pointee.length)
+        view.set32(12, view.u32(16))
+        view.set32(16, identity.node)
+        verifier.makeRoom()
+        verifier.log.add(
+            Flight(
+                due: 1_000, flow: flow, sequence: 1, template: number, generation: 0,
+                isReply: false, expectsDrop: false))
+        verifier.tally.classes[Int(template.pointee.trafficClass)].sent += 1
+    }
+
+    @inline(never)
+    private static func measured(
+        _ verifier: inout Verifier, _ memory: UnsafeMutableRawPointer, _ size: Int, _ count: Int
+    ) {
+        for i in 0..<count {
+            let base = memory + i * size
+            let length = PacketView(unsafeBase: base, count: 4).u16(2)
+            verifier.judge(
+                PacketView(unsafeBase: base, count: Int(length)), arrival: 20_000,
+                isPartial: false)
+        }
+    }
+}
