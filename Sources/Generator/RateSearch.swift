@@ -293,8 +293,8 @@ public struct RateSearch: Sendable {
             // Nothing failed, up to all that the generator can; or it could not go on.
             if let held {
                 found.generatorLimited =
-                    held.isShort || held.report.generatorLimited && failed == nil
-                    || failed == nil && search.maximum == nil
+                    generatorEnds(goal) || held.isShort
+                    || failed == nil && (search.maximum == nil || held.report.generatorLimited)
             }
             // What the generator itself had no room to take in is not the target's loss.
             if let report = failed?.report, report.receiveOverflow >= report.lost {

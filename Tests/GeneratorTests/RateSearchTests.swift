@@ -11,6 +11,8 @@ import Testing
         var depth = 64.0
         /// All that the generator can.
         var generator = 400_000.0
+        /// All that it can by a schedule.
+        var paced = Double.infinity
         /// Share of trials that lose some packets without any cause.
         var hiccups = 0.0
         /// Share of every trial's packets that is lost at any rate.
@@ -28,8 +30,12 @@ import Testing
             self.seconds += seconds
             var report = RunReport()
             var offered = generator
-            if case .packetsPerSecond(let rate) = wanted { offered = min(rate, generator) }
-            report.generatorLimited = offered == generator
+            if case .packetsPerSecond(let rate) = wanted {
+                offered = min(rate, generator, paced)
+                report.generatorLimited = offered < rate
+            } else {
+                report.generatorLimited = rate >= generator
+            }
             report.ratePps = offered
             report.durationS = seconds
             var tokens = depth
@@ -114,6 +120,17 @@ import Testing
             #expect(found.generatorLimited && found.rate == 400_000 && found.failedAt == nil)
         }
         #expect(target.trials == 1)
+    }
+
+    /// Flat out it drops packets of its own, and paced it cannot get to the target's rate.
+    @Test func `says so, too, when only its bursts are too much`() throws {
+        var target = Target(rate: 100_000, generator: 120_000, paced: 80_000)
+        let outcome = try RateSearch().run(&target)
+        for found in outcome.found {
+            #expect(found.generatorLimited && !found.isRough)
+            #expect(Self.isNear(found.rate, 80_000, within: 0.01))
+        }
+        #expect(target.trials < 12)
     }
 
     @Test func `offers nothing above the maximum`() throws {
