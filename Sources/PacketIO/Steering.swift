@@ -106,6 +106,7 @@ public enum Steering {
         var a = BPFAssembler()
         let ends = Ends(
             unreadable: a.label(), foreign: a.label(), ports: a.label(), portless: a.label())
+        readUsualPacket(&a, start, ends)
         findGeneve(&a, start, ends)
         findInner(&a, ends)
         let version6 = a.label()
@@ -130,6 +131,50 @@ public enum Steering {
 
     private struct Ends {
         let unreadable, foreign, ports, portless: BPFAssembler.Label
+    }
+
+    /// A shortcut for what nearly every packet looks like: no IPv4 options, 32 bytes of Geneve
+    /// options, inside a whole TCP or UDP packet over IPv4 without options. Everything then stands
+    /// at a fixed place, and the kernel compiles a load from there to an instruction; a load from
+    /// a computed place is a call (about 8 ns each). Falls through for all other packets.
+    private static func readUsualPacket(_ a: inout BPFAssembler, _ start: Start, _ ends: Ends) {
+        let unusual = a.label()
+        let hasPorts = a.label()
+        let geneve: UInt32 = start == .geneve ? 0 : 28
+        let inner = geneve + UInt32(GeneveHeader.fixedLength) + 32
+        a.loadLength()
+        a.jump(ifLess: inner + 24, to: unusual)
+        if start == .outerIPv4 {
+            a.loadByte(absolute: 0)
+            a.and(0x0F)
+            a.jump(ifNotEqual: 5, to: unusual)
+            a.loadHalf(absolute: 22)
+            a.jump(ifNotEqual: UInt32(GeneveHeader.port), to: ends.foreign)
+        }
+        a.loadByte(absolute: geneve)
+        a.and(0x3F)
+        a.jump(ifNotEqual: 8, to: unusual)
+        a.loadByte(absolute: inner)
+        a.jump(ifNotEqual: 0x45, to: unusual)
+        a.loadHalf(absolute: inner + 6)
+        a.jump(ifAnySet: 0x3FFF, to: unusual)
+        a.loadByte(absolute: inner + 9)
+        a.store(cell: next)
+        a.jump(ifEqual: UInt32(IPProtocol.udp), to: hasPorts)
+        a.jump(ifNotEqual: UInt32(IPProtocol.tcp), to: unusual)
+        a.place(hasPorts)
+        for (address, port, cell) in [(12, 20, source), (16, 22, destination)]
+            as [(UInt32, UInt32, BPFAssembler.Cell)]
+        {
+            a.loadHalf(absolute: inner + port)
+            a.multiply(FlowHash.portFactor)
+            a.copyAToX()
+            a.loadWord(absolute: inner + address)
+            a.addX()
+            a.store(cell: cell)
+        }
+        a.jump(to: ends.portless)
+        a.place(unusual)
     }
 
     /// Leaves the offset of the Geneve header in X.
