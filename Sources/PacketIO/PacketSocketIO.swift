@@ -106,6 +106,8 @@ import Wire
             // The filter has read beyond this; without it there is no frame to describe.
             guard slot.networkOffset == Int(ETH_HLEN), slot.length > Int(ETH_HLEN) else { continue }
             let base = unsafe slot.bytes + Int(ETH_HLEN)
+            // Another core has just written them.
+            unsafe sluice_prefetch_headers(base)
             let length = slot.length &- Int(ETH_HLEN)
             var facts: FrameFacts = []
             if slot.isTruncated { facts.insert(.truncated) }

@@ -83,6 +83,14 @@ SLUICE_HOT static inline uint32_t sluice_slot_status(const struct tpacket2_hdr *
     return __atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE);
 }
 
+// Asks for the cache lines that hold a packet's headers: they come while others are looked at.
+// HOT: three instructions that cannot fault.
+SLUICE_HOT static inline void sluice_prefetch_headers(const void *packet) {
+    __builtin_prefetch(packet, 1);
+    __builtin_prefetch((const char *)packet + 64, 0);
+    __builtin_prefetch((const char *)packet + 128, 0);
+}
+
 // Gives a slot back to the kernel. HOT: one store with release order, so that the slot is not
 // used after it; a plain store on x86-64.
 SLUICE_HOT static inline void sluice_slot_free(struct tpacket2_hdr *slot) {
