@@ -15,6 +15,10 @@ public struct Appliance {
     private let options: RunOptions
     private let log: Logger
     private let body: WorkerBody
+    /// With a config file: rules that can be reloaded.
+    private let policy: PolicyControl?
+    /// Nil = the default path, and only with a config file.
+    private let controlPath: String?
 
     @inlinable
     public init<Processor: PacketProcessor & ~Copyable>(
@@ -28,6 +32,22 @@ public struct Appliance {
         self.options = options
         self.body = body
         self.log = log
+        policy = nil
+        controlPath = nil
+    }
+
+    /// An appliance whose policy is the rules of a config file, which `loader` reads again at
+    /// every reload.
+    ///
+    /// - Parameter control: path of the control socket; nil = the default one.
+    public init(_ configuration: Configuration, loader: ConfigLoader, control: String?, log: Logger)
+    {
+        let policy = PolicyControl(loader: loader, configuration)
+        options = configuration.run
+        body = WorkerBody(Rules.self) { try policy.makeProcessor(worker: $0) }
+        self.log = log
+        self.policy = policy
+        controlPath = control
     }
 
     /// Runs until a signal ends it, then ends the process. What went wrong is one line on
@@ -54,11 +74,13 @@ public struct Appliance {
         var warnings: [String] = []
         let plan = try makePlan(workers: placement.cpus.count, &warnings)
         try checkMemory(plan)
+        try policy?.start(workers: plan.sockets.workers, settings: plan.settings)
+        let control = try openControl(&warnings)
         let sink = try openSink(backend)
 
         let workers = try startWorkers(backend, placement, plan)
         let gauges = Gauges(
-            backend: backend, workers: workers, ruleNames: body.ruleNames)
+            backend: backend, workers: workers, ruleNames: body.ruleNames, policy: policy)
         for worker in workers { try worker.dropPrivileges() }
         guard sluice_drop_capabilities() == 0 else {
             throw Failure(IOFailure("drop capabilities"))
@@ -72,16 +94,30 @@ public struct Appliance {
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
-            lock: lockDescriptor, log: log)
+            lock: lockDescriptor, policy: policy, control: control, log: log)
         loop.run()
         stop(workers)
         server.stop()
+        control?.remove()
         log.info("stopped")
     }
 
     private func openHealthTCP() throws(Failure) -> HealthTCPPort? {
         guard let name = options.healthTCP else { return nil }
         return HealthTCPPort(try ListenSocket(name, flag: "--health-tcp"))
+    }
+
+    /// Only with a config file there is something to control. A default socket that cannot be had
+    /// is no reason not to serve.
+    private func openControl(_ warnings: inout [String]) throws(Failure) -> ControlSocket? {
+        guard policy != nil else { return nil }
+        do throws(Failure) {
+            return try ControlSocket(path: controlPath ?? ControlSocket.defaultPath)
+        } catch {
+            if controlPath != nil { throw error }
+            warnings.append("\(error): sluice reload will not work, SIGHUP does")
+            return nil
+        }
     }
 
     /// `auto` is `udp`: `raw` offers every packet to every worker, `udp` serves any number.
@@ -93,7 +129,7 @@ public struct Appliance {
     ) throws(Failure) -> WorkerPlan {
         let interfaces = try Interfaces.resolve(
             named: options.interfaces, address: options.address)
-        var settings = options.settings
+        var settings = options.pathSettings
         settings.mtu = try Interfaces.fit(
             mtu: settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
             warnings: &warnings)
@@ -177,6 +213,10 @@ public struct Appliance {
         }
         if gauges.backend == .raw, gauges.workers.count > 8 {
             log.warning("raw offers every packet to every worker: for so many use --io udp")
+        }
+        if let policy {
+            let rules = policy.ruleHits.count
+            log.info("policy: \(rules) rules, tables \(policy.tableBytes >> 10) KiB")
         }
         log.info(
             "\(gauges.backend.rawValue): \(gauges.workers.count) workers, \(total >> 20) MiB, health on http://\(options.health)/health"
