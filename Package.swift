@@ -43,7 +43,7 @@ let package = Package(
         .target(
             name: "Control",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Dataplane",
+                "CSluice", "Wire", "PacketIO", "Dataplane", "Yams",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -97,7 +97,9 @@ let package = Package(
         .testTarget(
             name: "DataplaneTests",
             dependencies: ["Dataplane", "SluiceTesting", "Gateway", "CSluice"]),
-        .testTarget(name: "ControlTests", dependencies: ["Control", "SluiceTesting"]),
+        .testTarget(
+            name: "ControlTests", dependencies: ["Control", "SluiceTesting"],
+            exclude: ["WrongConfigs"]),
         .testTarget(
             name: "GeneratorTests", dependencies: ["Generator", "Dataplane", "SluiceTesting"]),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "Dataplane", "SluiceTesting"]),

@@ -11,7 +11,13 @@ let package = Package(
             dependencies: [
                 .product(name: "SluiceCore", package: "sluice"),
                 .product(name: "SluiceTesting", package: "sluice"),
-            ])
+            ]),
+        .executableTarget(
+            name: "RuleCost",
+            dependencies: [
+                .product(name: "SluiceCore", package: "sluice"),
+                .product(name: "SluiceTesting", package: "sluice"),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

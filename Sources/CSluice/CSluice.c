@@ -7,6 +7,7 @@
 #include <numaif.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -399,4 +400,52 @@ uint32_t sluice_socket_drops(int fd) {
     socklen_t size = sizeof info;
     getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size);
     return info[SK_MEMINFO_DROPS];
+}
+
+static int unix_address(struct sockaddr_un *a, const char *path) {
+    memset(a, 0, sizeof *a);
+    a->sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof a->sun_path) return -ENAMETOOLONG;
+    strcpy(a->sun_path, path);
+    return 0;
+}
+
+int sluice_connect_unix(const char *path) {
+    struct sockaddr_un a;
+    int fd = unix_address(&a, path);
+    if (fd < 0) return fd;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) return fd;
+    int e = errno;
+    close(fd);
+    return -e;
+}
+
+int sluice_listen_unix(const char *path) {
+    struct sockaddr_un a;
+    int fd = unix_address(&a, path);
+    if (fd < 0) return fd;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct stat s;
+    // Only a socket is replaced, never a file of someone else's.
+    if (lstat(path, &s) == 0 && S_ISSOCK(s.st_mode)) unlink(path);
+    mode_t mask = umask(0177);
+    int failed = bind(fd, (struct sockaddr *)&a, sizeof a) != 0;
+    int e = errno;
+    umask(mask);
+    if (!failed && listen(fd, 16) != 0) {
+        failed = 1;
+        e = errno;
+    }
+    if (!failed) return fd;
+    close(fd);
+    return -e;
+}
+
+int sluice_peer_uid(int fd) {
+    struct ucred c;
+    socklen_t n = sizeof c;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) == 0 ? (int)c.uid : -1;
 }

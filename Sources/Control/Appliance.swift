@@ -15,6 +15,10 @@ public struct Appliance {
     private let options: RunOptions
     private let log: Logger
     private let body: WorkerBody
+    /// With a config file: rules that can be reloaded.
+    private let policy: PolicyControl?
+    /// Nil = the default path, and only with a config file.
+    private let controlPath: String?
 
     @inlinable
     public init<Processor: PacketProcessor & ~Copyable>(
@@ -28,6 +32,22 @@ public struct Appliance {
         self.options = options
         self.body = body
         self.log = log
+        policy = nil
+        controlPath = nil
+    }
+
+    /// An appliance whose policy is the rules of a config file, which `loader` reads again at
+    /// every reload.
+    ///
+    /// - Parameter control: path of the control socket; nil = the default one.
+    public init(_ configuration: Configuration, loader: ConfigLoader, control: String?, log: Logger)
+    {
+        let policy = PolicyControl(loader: loader, configuration)
+        options = configuration.run
+        body = WorkerBody(Rules.self) { try policy.makeProcessor(worker: $0) }
+        self.log = log
+        self.policy = policy
+        controlPath = control
     }
 
     /// Runs until a signal ends it, then ends the process. What went wrong is one line on
@@ -59,6 +79,8 @@ public struct Appliance {
         let backend = choice.backend
         let plan = try makePlan(backend, interfaces, placement, &warnings)
         try checkMemory(backend, plan)
+        try policy?.start(workers: plan.sockets.workers, settings: plan.settings)
+        let control = try openControl(&warnings)
         let sink = try keepPort(probe, backend)
 
         let workers = try startWorkers(backend, placement, plan)
@@ -68,7 +90,7 @@ public struct Appliance {
                 sockets: workers.map { $0.facts.withLock { $0.socket } }, options: plan.sockets)
             : nil
         let gauges = Gauges(
-            backend: backend, workers: workers, ruleNames: body.ruleNames)
+            backend: backend, workers: workers, ruleNames: body.ruleNames, policy: policy)
         for worker in workers { try worker.dropPrivileges() }
         guard sluice_drop_capabilities() == 0 else {
             throw Failure(IOFailure("drop capabilities"))
@@ -84,10 +106,11 @@ public struct Appliance {
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
-            addresses: follower, lock: lockDescriptor, log: log)
+            addresses: follower, lock: lockDescriptor, policy: policy, control: control, log: log)
         loop.run()
         stop(workers)
         server.stop()
+        control?.remove()
         log.info("stopped")
     }
 
@@ -107,12 +130,25 @@ public struct Appliance {
             })
     }
 
+    /// Only with a config file there is something to control. A default socket that cannot be had
+    /// is no reason not to serve.
+    private func openControl(_ warnings: inout [String]) throws(Failure) -> ControlSocket? {
+        guard policy != nil else { return nil }
+        do throws(Failure) {
+            return try ControlSocket(path: controlPath ?? ControlSocket.defaultPath)
+        } catch {
+            if controlPath != nil { throw error }
+            warnings.append("\(error): sluice reload will not work, SIGHUP does")
+            return nil
+        }
+    }
+
     /// Warnings are for later: a start that fails says one thing.
     private func makePlan(
         _ backend: IOBackend, _ interfaces: [String], _ placement: Placement,
         _ warnings: inout [String]
     ) throws(Failure) -> WorkerPlan {
-        var settings = options.settings
+        var settings = options.pathSettings
         settings.mtu = try Interfaces.fit(
             mtu: settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
             warnings: &warnings)
@@ -227,6 +263,10 @@ public struct Appliance {
         }
         if gauges.backend == .raw, gauges.workers.count > 8 {
             log.warning("raw offers every packet to every worker: for so many use --io udp")
+        }
+        if let policy {
+            let rules = policy.ruleHits.count
+            log.info("policy: \(rules) rules, tables \(policy.tableBytes >> 10) KiB")
         }
         log.info(
             "\(gauges.backend.rawValue): \(gauges.workers.count) workers, \(total >> 20) MiB, health on http://\(options.health)/health"

@@ -25,13 +25,21 @@ struct WorkerBody: Sendable {
     /// loop: the module that names the processor compiles the loop for it.
     @inlinable
     init<Processor: PacketProcessor & ~Copyable>(_ processor: Processor.Type) {
+        self.init(processor) { try Processor(worker: $0) }
+    }
+
+    /// - Parameter make: makes the processor of a worker, on the worker's thread.
+    @inlinable
+    init<Processor: PacketProcessor & ~Copyable>(
+        _ processor: Processor.Type, make: @escaping @Sendable (Int) throws -> Processor
+    ) {
         ruleNames = Processor.ruleNames
         tableBytes = { FlowTable<Processor.FlowState>.byteCount(capacity: $0) }
         serve = { backend, plan, thread in
             switch backend {
-            case .packet: try serveWorker(PacketSocketIO.self, Processor.self, plan, thread)
-            case .udp: try serveWorker(UDPSocketIO.self, Processor.self, plan, thread)
-            case .raw: try serveWorker(RawSocketIO.self, Processor.self, plan, thread)
+            case .packet: try serveWorker(PacketSocketIO.self, plan, thread, make)
+            case .udp: try serveWorker(UDPSocketIO.self, plan, thread, make)
+            case .raw: try serveWorker(RawSocketIO.self, plan, thread, make)
             }
         }
     }
@@ -40,7 +48,8 @@ struct WorkerBody: Sendable {
 /// The life of a worker thread: open, keep step, serve until told to stop.
 @inlinable
 func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Copyable>(
-    _ backend: IO.Type, _ processor: Processor.Type, _ plan: WorkerPlan, _ thread: WorkerThread
+    _ backend: IO.Type, _ plan: WorkerPlan, _ thread: WorkerThread,
+    _ make: (Int) throws -> Processor
 ) throws {
     var sockets = plan.sockets
     sockets.worker = thread.index
@@ -53,7 +62,7 @@ func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Co
     let slot = UnsafeMutablePointer<Worker<IO, Processor>>.allocate(capacity: 1)
     slot.initialize(
         to: try Worker(
-            index: thread.index, io: io, processor: try Processor(worker: thread.index),
+            index: thread.index, io: io, processor: try make(thread.index),
             settings: plan.settings, flowCapacity: plan.flowsPerWorker, seed: plan.seed,
             counters: thread.counters, node: thread.node))
     thread.noteOpen(socket: socket, ring: ringBytes, tables: slot.pointee.byteCount)

@@ -6,23 +6,27 @@ import PacketIO
 /// The control thread between start and stop: signals, drain, the TCP health port, samples.
 struct ControlLoop: ~Copyable {
     private let gauges: Gauges
-    private let limits: DrainLimits
+    private var limits: DrainLimits
     private let signals: SignalReader
     private var healthTCP: HealthTCPPort?
     private let addresses: AddressFollower?
     /// Whoever asks who holds the instance lock connects to this.
     private let lock: Int32
-    private let log: Logger
+    private let policy: PolicyControl?
+    private let control: ControlSocket?
+    private var log: Logger
     private var drain: Drain?
     private var lastHealth = Health.starting
     private var sampler: BusySampler
 
     private static let tickMilliseconds: Int32 = 100
+    /// Workers look for a new snapshot every burst and are woken for it: milliseconds.
+    private static let adoptionPatience = 5000
 
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
         healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
-        log: Logger
+        policy: PolicyControl?, control: ControlSocket?, log: Logger
     ) {
         self.gauges = gauges
         limits = drain
@@ -30,6 +34,8 @@ struct ControlLoop: ~Copyable {
         self.healthTCP = healthTCP
         self.addresses = addresses
         self.lock = lock
+        self.policy = policy
+        self.control = control
         self.log = log
         sampler = BusySampler(now: sluice_monotonic_ns(), busy: ControlLoop.busy(gauges))
     }
@@ -37,7 +43,8 @@ struct ControlLoop: ~Copyable {
     /// Returns when it is time to stop.
     mutating func run() {
         while true {
-            signals.wait(milliseconds: ControlLoop.tickMilliseconds)
+            signals.wait(
+                milliseconds: ControlLoop.tickMilliseconds, or: control?.descriptor ?? -1)
             while let signal = signals.next() {
                 if handle(signal) { return }
             }
@@ -45,6 +52,11 @@ struct ControlLoop: ~Copyable {
             noteHealth(gauges.health)
             followAddresses()
             TCPClients.turnAway(lock)
+            serveControl()
+            if let policy {
+                policy.logEvents(log)
+                _ = policy.settle(workers: gauges.workers.count)
+            }
             if let ratios = sampler.sample(now: now, busy: ControlLoop.busy(gauges)) {
                 gauges.setBusy(ratios)
             }
@@ -59,7 +71,7 @@ struct ControlLoop: ~Copyable {
     private mutating func handle(_ signal: Int32) -> Bool {
         switch signal {
         case SIGHUP:
-            log.info("no config file is in use: nothing to reload")
+            _ = reload()
             return false
         case SIGTERM where drain == nil:
             let now = sluice_monotonic_ns()
@@ -81,6 +93,49 @@ struct ControlLoop: ~Copyable {
         } catch {
             log.warning("cannot follow the host's addresses: \(error)")
         }
+    }
+
+    private mutating func serveControl() {
+        guard let control else { return }
+        control.serve { command in
+            switch command {
+            case "reload": reload()
+            default: ControlReply(errors: ["unknown command '\(command)': expected reload"])
+            }
+        }
+    }
+
+    /// Takes the configuration over that the file holds now, or says why not and changes nothing.
+    private mutating func reload() -> ControlReply {
+        guard let policy else {
+            log.info("no config file is in use: nothing to reload")
+            return ControlReply(errors: ["no config file is in use"])
+        }
+        do throws(ConfigErrors) {
+            let configuration = try policy.reload(workers: gauges.workers)
+            limits = configuration.run.drain
+            log = configuration.makeLogger()
+        } catch {
+            for line in error.lines { log.error("not reloaded: \(line)") }
+            return ControlReply(errors: error.lines)
+        }
+        let generation = policy.reloads.generation
+        guard isAdopted(policy) else {
+            let text = "generation \(generation) waits for a worker that makes no progress"
+            log.warning("\(text)")
+            return ControlReply(errors: [text])
+        }
+        log.info("reloaded: generation \(generation), \(policy.ruleHits.count) rules")
+        return ControlReply(generation: generation)
+    }
+
+    /// Waits until every worker reads the newest snapshot.
+    private func isAdopted(_ policy: PolicyControl) -> Bool {
+        for _ in 0..<ControlLoop.adoptionPatience {
+            if policy.settle(workers: gauges.workers.count) { return true }
+            usleep(1000)
+        }
+        return false
     }
 
     private mutating func noteHealth(_ health: Health) {
@@ -133,9 +188,10 @@ struct SignalReader: ~Copyable {
 
     deinit { close(descriptor) }
 
-    func wait(milliseconds: Int32) {
-        var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        _ = poll(&entry, 1, milliseconds)
+    /// Until a signal comes, or something on `other`; a negative descriptor is none.
+    func wait(milliseconds: Int32, or other: Int32) {
+        var entries = [descriptor, other].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        _ = poll(&entries, 2, milliseconds)
     }
 
     func next() -> Int32? {

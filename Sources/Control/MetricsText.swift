@@ -91,7 +91,12 @@ struct MetricsText {
 
     private mutating func appliance(_ r: Readings) {
         family("config_generation", "gauge", "Generation of the configuration in force")
-        sample("config_generation", [], 1)
+        sample("config_generation", [], r.reloads.generation)
+        family("config_reloads_total", "counter", "Reloads of the configuration, by result")
+        sample("config_reloads_total", [("result", "success")], r.reloads.succeeded)
+        sample("config_reloads_total", [("result", "failure")], r.reloads.failed)
+        family("config_last_reload_success", "gauge", "0 when the last reload was refused")
+        sample("config_last_reload_success", [], r.reloads.lastSucceeded ? 1 : 0)
         family("draining", "gauge", "1 while the appliance drains")
         sample("draining", [], r.health == .draining ? 1 : 0)
         family("build_info", "gauge", "Version of the program, always 1")

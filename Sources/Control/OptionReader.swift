@@ -17,8 +17,9 @@ public struct OptionReader {
     }
 
     /// - Throws: `Failure` with exit code 64 for a flag, 78 for a variable.
-    public func read() throws(Failure) -> RunOptions {
-        var options = RunOptions()
+    /// - Parameter file: what holds where neither flag nor variable says otherwise.
+    public func read(over file: RunOptions = RunOptions()) throws(Failure) -> RunOptions {
+        var options = file
         try readPlacement(&options)
         try readPorts(&options)
         try readPath(&options)
@@ -28,35 +29,47 @@ public struct OptionReader {
         return options
     }
 
-    public func readLog() throws(Failure) -> (level: Logger.Level, format: LineLogHandler.Format) {
+    /// Nil = neither flag nor variable says.
+    public func readLog() throws(Failure) -> (level: Logger.Level?, format: LineLogHandler.Format?)
+    {
         let level = try value("log-level", "trace, debug, info, notice, warning, error or critical")
         {
             Logger.Level(rawValue: $0)
         }
         let format = try value("log-format", "text or json") { LineLogHandler.Format(rawValue: $0) }
-        return (level ?? .info, format ?? .text)
+        return (level, format)
     }
 
     private func readPlacement(_ options: inout RunOptions) throws(Failure) {
-        if let names = found("interface")?.text, names != "auto" {
-            options.interfaces = names.split(separator: ",").map(String.init)
+        if let names = found("interface")?.text {
+            options.interfaces =
+                names == "auto" ? [] : names.split(separator: ",").map(String.init)
             if options.interfaces.contains("auto") {
                 throw Failure(.usage, "interface: name interfaces or say auto, not both")
             }
         }
-        options.backend = try choice("io", "auto, packet, udp or raw") { IOBackend(rawValue: $0) }
-        options.workers = try choice("workers", "auto or a number from 1 to 1024") {
-            Int($0).flatMap { (1...1024).contains($0) ? $0 : nil }
+        if found("io") != nil {
+            options.backend = try choice("io", "auto, packet, udp or raw") {
+                IOBackend(rawValue: $0)
+            }
         }
-        options.cpus =
-            try choice("cpus", "auto or a list such as 1-3,7") { CPUList.parse($0) } ?? []
-        options.busyPoll = try flag("busy-poll") ?? false
+        if found("workers") != nil {
+            options.workers = try choice("workers", "auto or a number from 1 to 1024") {
+                Int($0).flatMap { (1...1024).contains($0) ? $0 : nil }
+            }
+        }
+        if found("cpus") != nil {
+            options.cpus =
+                try choice("cpus", "auto or a list such as 1-3,7") { CPUList.parse($0) } ?? []
+        }
+        options.busyPoll = try flag("busy-poll") ?? options.busyPoll
         options.steersByCPU =
-            try value("steer", "flow or cpu") { ["flow": false, "cpu": true][$0] } ?? false
+            try value("steer", "flow or cpu") { ["flow": false, "cpu": true][$0] }
+            ?? options.steersByCPU
         if options.steersByCPU, options.backend == .raw {
             throw Failure(.usage, "--steer cpu needs --io packet or udp")
         }
-        options.bypassesQdisc = try flag("qdisc-bypass") ?? true
+        options.bypassesQdisc = try flag("qdisc-bypass") ?? options.bypassesQdisc
         options.flowsPerWorker =
             try value("flows-per-worker", "a power of two from 8 to 16777216") {
                 Int($0).flatMap { (8...1 << 24).contains($0) && $0 & ($0 - 1) == 0 ? $0 : nil }
@@ -68,12 +81,12 @@ public struct OptionReader {
         options.address =
             try value("address", "an IPv4 address or any") {
                 $0 == "any" ? 0 : IPv4Address.parse($0)
-            } ?? 0
+            } ?? options.address
         options.health = try value("health", expected) { ListenAddress($0) } ?? options.health
         options.healthTCP =
             try value("health-tcp", "\(expected), or none") {
                 $0 == "none" ? .some(nil) : ListenAddress($0).map { $0 }
-            } ?? nil
+            } ?? options.healthTCP
         if let tcp = options.healthTCP, tcp.port == options.health.port {
             throw Failure(
                 .usage, "--health and --health-tcp both name port \(tcp.port): they need two ports")
@@ -95,7 +108,7 @@ public struct OptionReader {
         options.zeroOuterChecksum =
             try value("outer-checksum", "compute or zero") {
                 ["compute": false, "zero": true][$0]
-            } ?? false
+            } ?? options.zeroOuterChecksum
         options.settings.verifyOuterChecksum =
             try value("verify-outer-checksum", "never, rewrites or always") {
                 ["never": .never, "rewrites": .rewrites, "always": .always][$0]
@@ -107,7 +120,7 @@ public struct OptionReader {
         if let prefixes = try value(
             "allow-sources", "IPv4 prefixes such as 10.0.0.0/8,192.0.2.1/32", OptionReader.prefixes)
         {
-            options.settings.allowedSources = AddressSet(prefixes)
+            options.allowedSources = prefixes
         }
     }
 

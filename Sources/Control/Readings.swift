@@ -31,6 +31,7 @@ public struct Readings: Sendable {
     public var workers: [WorkerReading] = []
     public var rules: [(name: String, hits: UInt64)] = []
     public var endpoints: [EndpointReading] = []
+    public var reloads = ReloadReading()
     public var health = Health.starting
     public var version = ""
     public var backend = ""
@@ -52,15 +53,19 @@ final class Gauges: Sendable {
     let backend: IOBackend
     let workers: [WorkerThread]
     let ruleNames: [String]
+    let policy: PolicyControl?
     let started = sluice_monotonic_ns()
     let isDraining = Atomic(false)
     /// Busy share of the last second, by worker; sampled by the control loop.
     private let busy: Mutex<[Double]>
 
-    init(backend: IOBackend, workers: [WorkerThread], ruleNames: [String]) {
+    init(
+        backend: IOBackend, workers: [WorkerThread], ruleNames: [String], policy: PolicyControl?
+    ) {
         self.backend = backend
         self.workers = workers
         self.ruleNames = ruleNames
+        self.policy = policy
         busy = Mutex([Double](repeating: 0, count: workers.count))
     }
 
@@ -78,8 +83,13 @@ final class Gauges: Sendable {
         var readings = Readings()
         let ratios = busy.withLock { $0 }
         readings.workers = zip(workers, ratios).map { read($0, busy: $1) }
-        readings.rules = ruleNames.indices.map { rule in
-            (ruleNames[rule], workers.reduce(0) { $0 + $1.counters.readRule(rule) })
+        if let policy {
+            readings.rules = policy.ruleHits
+            readings.reloads = policy.reloads
+        } else {
+            readings.rules = ruleNames.indices.map { rule in
+                (ruleNames[rule], workers.reduce(0) { $0 + $1.counters.readRule(rule) })
+            }
         }
         readings.endpoints = readEndpoints()
         readings.health = health

@@ -50,7 +50,10 @@ public struct RunOptions: Sendable {
     public var health = ListenAddress(address: 0, port: 8080)
     public var healthTCP: ListenAddress?
     public var drain = DrainLimits()
+    /// Without `allowedSources`.
     public var settings = PathSettings()
+    /// IPv4 prefixes, addresses in host order. Empty = everyone.
+    public var allowedSources: [(address: UInt32, length: Int)] = []
     /// `mtu` was given, not defaulted.
     public var mtuIsSet = false
     public var zeroOuterChecksum = false
@@ -61,6 +64,14 @@ public struct RunOptions: Sendable {
     public var ringFrames = 4096
 
     public init() {}
+
+    /// `settings` with the allowed sources, in memory that lives as long as the process or the
+    /// snapshot that takes it over.
+    var pathSettings: PathSettings {
+        var settings = settings
+        if !allowedSources.isEmpty { settings.allowedSources = AddressSet(allowedSources) }
+        return settings
+    }
 }
 
 /// CPU lists as Linux writes them: "1-3,7".

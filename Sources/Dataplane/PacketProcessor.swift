@@ -17,6 +17,10 @@ public protocol PacketProcessor: ~Copyable, SendableMetatype {
     /// Called once per worker, before traffic.
     init(worker: Int) throws
 
+    /// Called at the start of every burst: the moment to take over a new configuration, which may
+    /// change the settings too.
+    mutating func adopt(_ settings: inout PathSettings)
+
     /// Decides one packet. Without an entry in the flow table `flow` is a fresh value that is
     /// thrown away, and `context.flowIsTracked` is false.
     mutating func process(
@@ -26,6 +30,9 @@ public protocol PacketProcessor: ~Copyable, SendableMetatype {
 
 extension PacketProcessor where Self: ~Copyable {
     public static var ruleNames: [String] { [] }
+
+    @inlinable @inline(__always)
+    public mutating func adopt(_ settings: inout PathSettings) {}
 }
 
 extension PacketProcessor where Self: ~Copyable, FlowState == NoFlowState {

@@ -24,7 +24,8 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     @inlinable public init() {}
 }
 
-/// A short list of IPv4 prefixes in memory that lives as long as the process. Empty = everyone.
+/// A short list of IPv4 prefixes in memory that lives as long as the process, or as long as the
+/// snapshot that it belongs to. Empty = everyone.
 @safe public struct AddressSet: @unchecked Sendable, BitwiseCopyable {
     @usableFromInline struct Prefix: BitwiseCopyable {
         @usableFromInline var network: UInt32
@@ -47,6 +48,9 @@ public struct PathSettings: Sendable, BitwiseCopyable {
         count = list.count
     }
 
+    /// Gives the memory of `init(_:)` back: no copy may be used after this.
+    func free() { unsafe prefixes?.deallocate() }
+
     @inlinable @inline(__always)
     public func contains(_ address: UInt32) -> Bool {
         guard let prefixes = unsafe prefixes else { return true }
@@ -56,7 +60,7 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     @unsafe @inlinable @inline(never)
     func isListed(_ address: UInt32, _ prefixes: UnsafePointer<Prefix>) -> Bool {
         for i in 0..<count {
-            // Sound: `count` prefixes were written at init and are never freed.
+            // Sound: `count` prefixes were written at init; they outlive the settings in force.
             let prefix = unsafe prefixes[i]
             if address & prefix.mask == prefix.network { return true }
         }

@@ -62,6 +62,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     /// errno; an error is no progress, so a dead socket stops the heartbeat.
     @inlinable
     public mutating func runBurst() -> Int {
+        processor.adopt(&settings)
         let received = io.receive()
         let now = io.now()
         if now >= nextHousekeeping { keepHouse(now) }

@@ -9,7 +9,7 @@ enum SluiceCommand {
     static func main() {
         StandardDescriptors.hold()
         guard CommandLine.arguments.count > 1 else {
-            Failure(.usage, "say what to do: run or version (see sluice help)")
+            Failure(.usage, "say what to do: run, check, reload or version (see sluice help)")
                 .printAndExit(program: "sluice")
         }
         do {
@@ -17,6 +17,8 @@ enum SluiceCommand {
             try command.run()
         } catch let failure as Failure {
             failure.printAndExit(program: "sluice")
+        } catch let errors as ConfigErrors {
+            errors.printAndExit()
         } catch {
             // Help and version are "errors" with exit code 0.
             guard Root.exitCode(for: error) != .success else { Root.exit(withError: error) }
@@ -30,7 +32,7 @@ struct Root: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sluice",
         abstract: "A virtual appliance for AWS Gateway Load Balancer.",
-        subcommands: [Run.self, Version.self])
+        subcommands: [Run.self, Check.self, Reload.self, Version.self])
 }
 
 struct Run: ParsableCommand {
@@ -39,13 +41,17 @@ struct Run: ParsableCommand {
         discussion: """
             Without flags: the built-in policy on every local address, health on 0.0.0.0:8080.
             Every flag is also an environment variable: SLUICE_DRAIN_MINIMUM is --drain-minimum.
+            Flags beat variables, which beat the file, which beats the defaults.
 
-            SIGTERM drains: health turns 503, packets flow until they end. SIGINT, or a second
+            SIGHUP, or sluice reload, reads the file again. SIGTERM drains: health turns 503, packets flow until they end. SIGINT, or a second
             SIGTERM, stops at once.
 
             Exit codes: 0 stopped cleanly, 64 bad usage, 71 a system call failed, 77 missing
             privilege, 78 bad configuration.
             """)
+
+    @Option(help: ArgumentHelp("Rules and settings, see sluice check.", valueName: "file"))
+    var config: String?
 
     @Option(help: "Interface to serve, or auto. May be given several times.")
     var interface: [String] = []
@@ -82,6 +88,11 @@ struct Run: ParsableCommand {
     @Option(help: ArgumentHelp("Longest drain.", valueName: "seconds"))
     var drainTimeout: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Control socket, by default /run/sluice/control.sock.", valueName: "path"))
+    var control: String?
+
     @Option(help: ArgumentHelp("debug, info, warning, error …", valueName: "level"))
     var logLevel: String?
 
@@ -98,12 +109,52 @@ struct Run: ParsableCommand {
             "drain-timeout": drainTimeout, "log-level": logLevel, "log-format": logFormat,
         ]
         for (name, value) in given { flags[name] = value }
-        let reader = OptionReader(
-            flags: flags, environment: ProcessInfo.processInfo.environment)
-        let options = try reader.read()
-        let (level, format) = try reader.readLog()
-        let log = Logger(label: "sluice") { _ in LineLogHandler(level: level, format: format) }
-        Appliance(options, processor: BlogPolicy.self, log: log).runAndExit(program: "sluice")
+        let environment = ProcessInfo.processInfo.environment
+        let loader = ConfigLoader(
+            path: config ?? environment["SLUICE_CONFIG"], flags: flags, environment: environment)
+        let configuration = try loader.load()
+        let log = configuration.makeLogger()
+        guard loader.path != nil else {
+            Appliance(configuration.run, processor: BlogPolicy.self, log: log)
+                .runAndExit(program: "sluice")
+        }
+        let path = control ?? environment["SLUICE_CONTROL"]
+        Appliance(configuration, loader: loader, control: path, log: log)
+            .runAndExit(program: "sluice")
+    }
+}
+
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Validate a config file and print its policy in plain words.",
+        discussion: "Exit code 78 and one line per mistake on standard error when it is wrong.")
+
+    @Argument(help: "The config file.")
+    var file: String
+
+    func run() throws {
+        for line in try ConfigCheck.describe(file) { print(line) }
+    }
+}
+
+struct Reload: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Let the running appliance read its config file again.",
+        discussion: """
+            Returns when every worker uses the new configuration. A file that is wrong changes
+            nothing: its mistakes are printed, and the exit code is 78.
+            """)
+
+    @Option(
+        help: ArgumentHelp(
+            "Control socket, by default /run/sluice/control.sock.", valueName: "path"))
+    var control: String?
+
+    func run() throws {
+        let path = control ?? ProcessInfo.processInfo.environment["SLUICE_CONTROL"]
+        let reply = try ControlClient.ask("reload", path: path)
+        guard reply.ok else { throw ConfigErrors(reply.errors ?? ["refused without a reason"]) }
+        print("generation \(reply.generation ?? 0)")
     }
 }
 

@@ -95,13 +95,18 @@ struct Tally: Equatable {
     }
 }
 
-/// What a fresh blog policy makes of a packet.
+/// What a fresh blog policy makes of a packet; the same policy as rules must make the same of it.
 func blog(
     _ packet: PacketBuilder, _ settings: PathSettings = PathSettings(), facts: FrameFacts = [],
     sourceLocation: SourceLocation = #_sourceLocation
 ) throws -> Outcome? {
     var bench = try Bench(BlogPolicy.self, settings)
-    return bench.outcome(of: packet.bytes(), facts: facts, sourceLocation: sourceLocation)
+    var rules = try RuleBench(blogSnapshot, settings)
+    let outcome = bench.outcome(of: packet.bytes(), facts: facts, sourceLocation: sourceLocation)
+    #expect(
+        rules.outcome(of: packet.bytes(), facts: facts) == outcome, "the same rules, compiled",
+        sourceLocation: sourceLocation)
+    return outcome
 }
 
 /// Settings that differ from the default in one way.

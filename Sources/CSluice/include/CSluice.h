@@ -214,6 +214,13 @@ int sluice_bind_abstract(int fd, const char *name);
 int sluice_connect_abstract(int fd, const char *name);
 int sluice_peer_pid(int fd);
 
+// A UNIX stream socket by path: a descriptor, or -errno. The listener replaces the file and gives
+// it mode 0600.
+int sluice_connect_unix(const char *path);
+int sluice_listen_unix(const char *path);
+// The user at the other end, or -1.
+int sluice_peer_uid(int fd);
+
 // Accepts a waiting client without blocking: its descriptor, or -errno.
 int sluice_accept_nonblocking(int fd);
 

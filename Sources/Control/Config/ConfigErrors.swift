@@ -1,0 +1,69 @@
+import Glibc
+
+/// All that is wrong with a config file, one line for each, in the order of the file.
+public struct ConfigErrors: Error, CustomStringConvertible, Sendable {
+    public let lines: [String]
+
+    public init(_ lines: [String]) { self.lines = lines }
+
+    public var description: String { lines.joined(separator: "\n") }
+
+    /// Says it on standard error, in the form that editors jump to, and ends the process.
+    public func printAndExit() -> Never {
+        for line in lines { StandardError.write(line) }
+        exit(Failure.Code.config.rawValue)
+    }
+}
+
+/// Collects what is wrong while a file is read, so that one run names every mistake.
+final class Problems {
+    private let path: String
+    private var found: [(line: Int, text: String)] = []
+    private var elsewhere: [String] = []
+
+    init(path: String) { self.path = path }
+
+    var isEmpty: Bool { found.isEmpty && elsewhere.isEmpty }
+
+    func note(line: Int, _ text: String) { found.append((line, text)) }
+
+    /// Something in another file, which the line names itself.
+    func note(elsewhere text: String) { elsewhere.append(text) }
+
+    var errors: ConfigErrors {
+        let sorted = found.enumerated().sorted {
+            ($0.element.line, $0.offset) < ($1.element.line, $1.offset)
+        }
+        return ConfigErrors(
+            sorted.map { "\(path):\($0.element.line): \($0.element.text)" } + elsewhere)
+    }
+}
+
+/// The known word that a misspelt one most likely means.
+enum NearMiss {
+    static func of(_ word: String, in known: [String]) -> String? {
+        let limit = word.count <= 4 ? 1 : 2
+        let near = known.map { ($0, distance(Array(word.lowercased()), Array($0))) }
+            .filter { $0.1 <= limit }
+        return near.min { $0.1 < $1.1 }?.0
+    }
+
+    /// Insertions, deletions, substitutions and swaps of neighbours that turn one into the other
+    /// (optimal string alignment).
+    private static func distance(_ a: [Character], _ b: [Character]) -> Int {
+        var rows = [Array(0...b.count)]
+        for i in 0..<a.count {
+            var row = [i + 1]
+            for j in 0..<b.count {
+                var cost = min(
+                    rows[i][j] + (a[i] == b[j] ? 0 : 1), rows[i][j + 1] + 1, row[j] + 1)
+                if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] {
+                    cost = min(cost, rows[i - 1][j - 1] + 1)
+                }
+                row.append(cost)
+            }
+            rows.append(row)
+        }
+        return rows[a.count][b.count]
+    }
+}

@@ -1,0 +1,297 @@
+import Dataplane
+import Foundation
+import Logging
+import Wire
+import Yams
+
+/// The configuration of an appliance: what the file, the environment and the flags say together.
+public struct Configuration: Sendable {
+    public var run = RunOptions()
+    public var policy = PolicySet()
+    public var logLevel = Logger.Level.info
+    public var logFormat = LineLogHandler.Format.text
+
+    public init() {}
+
+    public func makeLogger() -> Logger {
+        Logger(label: "sluice") { _ in LineLogHandler(level: logLevel, format: logFormat) }
+    }
+}
+
+/// The YAML file, read strictly: unknown keys, wrong types and impossible values are errors with
+/// file, line, what was found and what was expected.
+public enum ConfigFile {
+    private static let limit = 16 << 20
+
+    /// - Throws: every mistake, one line each.
+    public static func read(_ path: String) throws(ConfigErrors) -> Configuration {
+        try parse(try text(of: path), path: path)
+    }
+
+    static func text(of path: String) throws(ConfigErrors) -> String {
+        let bytes = try FileBytes.read(path, limit: limit)
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw ConfigErrors(["\(path): not UTF-8 text"])
+        }
+        return text
+    }
+
+    static func parse(_ text: String, path: String) throws(ConfigErrors) -> Configuration {
+        var configuration = Configuration()
+        guard let root = try compose(text, path) else { return configuration }
+        let problems = Problems(path: path)
+        let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
+        var reader = ConfigReader(folder: folder)
+        reader.read(
+            ConfigField(node: root, name: "", problems: problems), into: &configuration)
+        guard problems.isEmpty else { throw problems.errors }
+        return configuration
+    }
+
+    private static func compose(_ text: String, _ path: String) throws(ConfigErrors) -> Node? {
+        do {
+            return try Yams.compose(yaml: text)
+        } catch let error as YamlError {
+            throw ConfigErrors([describe(error, text, path)])
+        } catch {
+            throw ConfigErrors(["\(path): \(error)"])
+        }
+    }
+
+    private static func describe(_ error: YamlError, _ text: String, _ path: String) -> String {
+        switch error {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            return "\(path):\(mark.line): not YAML: \(problem)"
+        case .reader(let problem, let offset, _, _):
+            let before = text.prefix(offset ?? 0)
+            let line = 1 + before.count { $0 == "\n" || $0 == "\r\n" }
+            return "\(path):\(line): not YAML: \(problem)"
+        case .duplicatedKeysInMapping(let keys, let context):
+            let key = keys.first ?? "?"
+            let first = context.mark.line
+            let again = lineOfKey(key, in: text, after: first) ?? first
+            return "\(path):\(again): duplicate key '\(key)', first in line \(first)"
+        default:
+            let line = "\(error)".split(separator: "\n").joined(separator: " ")
+            return "\(path): not YAML: \(line)"
+        }
+    }
+
+    private static func lineOfKey(_ key: String, in text: String, after line: Int) -> Int? {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        return lines.indices.dropFirst(line).first { index in
+            let words = lines[index].drop { " -{".contains($0) }
+            return words.hasPrefix("\(key):") || words.hasPrefix("\"\(key)\":")
+        }.map { $0 + 1 }
+    }
+}
+
+/// Whole files.
+enum FileBytes {
+    static func read(_ path: String, limit: Int) throws(ConfigErrors) -> [UInt8] {
+        guard let file = fopen(path, "re") else {
+            throw ConfigErrors(["\(path): \(String(cString: strerror(errno)))"])
+        }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = fread(&chunk, 1, chunk.count, file)
+            bytes += chunk.prefix(count)
+            guard bytes.count <= limit else {
+                throw ConfigErrors(["\(path): longer than \(limit >> 20) MiB"])
+            }
+            if count < chunk.count { break }
+        }
+        guard ferror(file) == 0 else {
+            throw ConfigErrors(["\(path): \(String(cString: strerror(errno)))"])
+        }
+        return bytes
+    }
+}
+
+/// Reads the sections of the file, in the order in which the documentation has them.
+struct ConfigReader {
+    /// Where `@file` names are looked up: the folder of the config file, with its slash.
+    let folder: String
+
+    mutating func read(_ root: ConfigField, into configuration: inout Configuration) {
+        guard
+            let fields = root.section([
+                "listen", "health", "drain", "geneve", "mtu", "flows", "policy", "log", "processor",
+            ])
+        else { return }
+        if let field = fields["listen"] { readListen(field, &configuration.run) }
+        if let field = fields["health"] { readHealth(field, &configuration.run) }
+        if let field = fields["drain"] { readDrain(field, &configuration.run.drain) }
+        if let field = fields["geneve"] { readGeneve(field, &configuration.run) }
+        if let field = fields["mtu"], let mtu = field.integer(68...65_000) {
+            configuration.run.settings.mtu = mtu
+            configuration.run.mtuIsSet = true
+        }
+        if let field = fields["flows"] { readFlows(field, &configuration.run) }
+        if let field = fields["policy"] { readPolicy(field, &configuration) }
+        if let field = fields["log"] { readLog(field, &configuration) }
+        if let field = fields["processor"], field.section([])?.isEmpty == false {
+            field.fail("this program has no processor of its own to configure")
+        }
+    }
+
+    private func readListen(_ field: ConfigField, _ run: inout RunOptions) {
+        guard
+            let fields = field.section([
+                "interface", "address", "io", "workers", "cpus", "steer", "busy-poll",
+                "qdisc-bypass", "ring", "allow-sources",
+            ])
+        else { return }
+        if let field = fields["interface"], field.plain != "auto",
+            let names = field.all("an interface name", { $0.text("an interface name or auto") })
+        {
+            run.interfaces = names
+            if names.contains("auto") { field.fail("name interfaces or say auto, not both") }
+        }
+        if let field = fields["address"], field.plain != "any" {
+            run.address = ConfigReader.ipv4(field, "an IPv4 address or any") ?? 0
+        }
+        if let field = fields["io"], field.plain != "auto" { run.backend = readBackend(field) }
+        if let field = fields["workers"], field.plain != "auto" {
+            run.workers = field.integer(1...1024, "auto or a number")
+        }
+        if let field = fields["cpus"], field.plain != "auto" {
+            // One CPU is written as a number.
+            let text = field.node.scalar?.string
+            run.cpus =
+                text.flatMap { CPUList.parse($0) } ?? field.expected("auto or a list such as 1-3,7")
+                ?? []
+        }
+        if let field = fields["steer"] {
+            run.steersByCPU = field.choice(["flow": false, "cpu": true]) ?? false
+            if run.steersByCPU, run.backend == .raw {
+                field.fail("steer: cpu needs io: packet or udp")
+            }
+        }
+        if let field = fields["busy-poll"] { run.busyPoll = field.flag() ?? false }
+        if let field = fields["qdisc-bypass"] { run.bypassesQdisc = field.flag() ?? true }
+        if let ring = fields["ring"]?.section(["frames", "frame-size"]) {
+            run.ringFrames = ring["frames"]?.integer(64...1 << 20) ?? run.ringFrames
+            run.frameSize = ring["frame-size"]?.integer(2048...65_536) ?? run.frameSize
+        }
+        if let field = fields["allow-sources"] {
+            run.allowedSources = readSources(field)
+        }
+    }
+
+    /// Whatever backends this build has.
+    private func readBackend(_ field: ConfigField) -> IOBackend? {
+        let word = field.plain ?? ""
+        let names = ["auto"] + IOBackend.allCases.map(\.rawValue)
+        if let backend = IOBackend(rawValue: word) { return backend }
+        if ["packet", "udp", "raw"].contains(word) { return field.unsupported("io: \(word)") }
+        return field.expected(ConfigField.oneOf(names))
+    }
+
+    private func readSources(_ field: ConfigField) -> [(address: UInt32, length: Int)] {
+        let expected = "an IPv4 prefix such as 10.0.0.0/8"
+        let ranges = field.all(expected) { item -> (address: UInt32, length: Int)? in
+            guard let text = item.text(expected) else { return nil }
+            switch AddressText.prefix(Array(text.utf8)) {
+            case .success(let prefix) where !prefix.isIPv6:
+                return (UInt32(prefix.address), prefix.length)
+            case .success: return item.expected(expected)
+            case .failure(let reason): return item.fail(reason.text(expected, text))
+            }
+        }
+        return ranges ?? []
+    }
+
+    static func ipv4(_ field: ConfigField, _ what: String) -> UInt32? {
+        guard let address = field.node.scalar.flatMap({ IPv4Address.parse($0.string) }) else {
+            return field.expected(what)
+        }
+        return address
+    }
+
+    private func readHealth(_ field: ConfigField, _ run: inout RunOptions) {
+        guard let fields = field.section(["address", "tcp"]) else { return }
+        let expected = "an IPv4 address and port such as 0.0.0.0:8080"
+        if let field = fields["address"] {
+            run.health =
+                field.node.scalar.flatMap { ListenAddress($0.string) } ?? field.expected(expected)
+                ?? run.health
+        }
+        if let field = fields["tcp"], field.plain != "none" {
+            run.healthTCP =
+                field.node.scalar.flatMap { ListenAddress($0.string) }
+                ?? field.expected("\(expected), or none")
+            if run.healthTCP?.port == run.health.port {
+                field.fail("port \(run.health.port) is that of health.address: they need two ports")
+            }
+        }
+    }
+
+    private func readDrain(_ field: ConfigField, _ drain: inout DrainLimits) {
+        guard let fields = field.section(["minimum", "idle", "timeout"]) else { return }
+        drain.minimum = fields["minimum"]?.duration() ?? drain.minimum
+        drain.idle = fields["idle"]?.duration() ?? drain.idle
+        drain.timeout = fields["timeout"]?.duration() ?? drain.timeout
+        if drain.timeout < drain.minimum {
+            (fields["timeout"] ?? fields["minimum"] ?? field).fail(
+                "drain.timeout (\(drain.timeout / 1_000_000_000) s) is below drain.minimum "
+                    + "(\(drain.minimum / 1_000_000_000) s)")
+        }
+    }
+
+    private func readGeneve(_ field: ConfigField, _ run: inout RunOptions) {
+        guard
+            let fields = field.section([
+                "require-aws-options", "outer-checksum", "verify-outer-checksum",
+            ])
+        else { return }
+        run.settings.requireAWSOptions =
+            fields["require-aws-options"]?.flag() ?? run.settings.requireAWSOptions
+        run.zeroOuterChecksum =
+            fields["outer-checksum"]?.choice(["compute": false, "zero": true]) ?? false
+        run.settings.verifyOuterChecksum =
+            fields["verify-outer-checksum"]?.choice([
+                "never": .never, "rewrites": .rewrites, "always": .always,
+            ]) ?? run.settings.verifyOuterChecksum
+    }
+
+    private func readFlows(_ field: ConfigField, _ run: inout RunOptions) {
+        guard
+            let fields = field.section([
+                "per-worker", "tcp-idle", "other-idle", "on-full", "allow-split-flows",
+            ])
+        else { return }
+        if let field = fields["per-worker"] {
+            let value = field.integer(8...1 << 24, "a power of two")
+            if let value, value & (value - 1) == 0 {
+                run.flowsPerWorker = value
+            } else if value != nil {
+                field.expected("a power of two from 8 to 16777216")
+            }
+        }
+        run.settings.tcpIdle =
+            fields["tcp-idle"]?.duration(from: 1_000_000_000) ?? run.settings.tcpIdle
+        run.settings.otherIdle =
+            fields["other-idle"]?.duration(from: 1_000_000_000) ?? run.settings.otherIdle
+        if let field = fields["on-full"], field.choice(["forward": false, "drop": true]) == true {
+            field.unsupported("on-full: drop")
+        }
+        if let field = fields["allow-split-flows"], field.flag() == true {
+            field.unsupported("allow-split-flows: true")
+        }
+    }
+
+    private func readLog(_ field: ConfigField, _ configuration: inout Configuration) {
+        guard let fields = field.section(["level", "format"]) else { return }
+        configuration.logLevel =
+            fields["level"]?.choice([
+                "trace": .trace, "debug": .debug, "info": .info, "notice": .notice,
+                "warning": .warning, "error": .error, "critical": .critical,
+            ]) ?? configuration.logLevel
+        configuration.logFormat =
+            fields["format"]?.choice(["text": .text, "json": .json]) ?? configuration.logFormat
+    }
+}

@@ -1,0 +1,26 @@
+/// Where a configuration comes from, read again at every reload. Flags beat `SLUICE_*` variables,
+/// which beat the file, which beats the defaults; rules come from the file alone.
+public struct ConfigLoader: Sendable {
+    /// Nil without a file.
+    public let path: String?
+    private let flags: [String: String]
+    private let environment: [String: String]
+
+    public init(path: String?, flags: [String: String], environment: [String: String]) {
+        self.path = path
+        self.flags = flags
+        self.environment = environment
+    }
+
+    /// - Throws: `ConfigErrors` for the file, `Failure` for a flag or variable.
+    public func load() throws -> Configuration {
+        var configuration = Configuration()
+        if let path { configuration = try ConfigFile.read(path) }
+        let reader = OptionReader(flags: flags, environment: environment)
+        configuration.run = try reader.read(over: configuration.run)
+        let log = try reader.readLog()
+        configuration.logLevel = log.level ?? configuration.logLevel
+        configuration.logFormat = log.format ?? configuration.logFormat
+        return configuration
+    }
+}

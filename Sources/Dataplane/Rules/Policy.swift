@@ -1,0 +1,176 @@
+import Wire
+
+/// What an operator wants, in plain values: the policy for all endpoints, and those of their own
+/// that some have. `PolicySnapshot` compiles it into tables.
+public struct PolicySet: Equatable, Sendable {
+    public var main = Policy()
+    /// By endpoint id: these packets see their own policy instead of `main`.
+    public var endpoints: [UInt64: Policy] = [:]
+
+    public init() {}
+
+    /// All rules, those of `main` first, then by endpoint id: the order of the hit counters.
+    public var rules: [Rule] { policies.flatMap(\.rules) }
+
+    /// `main`, then the others by endpoint id.
+    var policies: [Policy] { [main] + endpoints.sorted { $0.key < $1.key }.map(\.value) }
+}
+
+/// Rules in order; the first terminal action decides a packet, else the default.
+public struct Policy: Equatable, Sendable {
+    /// What becomes of a later fragment that no rule decides: only the first fragment has ports
+    /// and payload.
+    public enum Fragments: UInt8, Equatable, BitwiseCopyable, Sendable {
+        /// As the first fragment of its packet fared; before that has come, the default.
+        case followFirst
+        case forward, drop
+    }
+
+    public var dropsByDefault = false
+    public var fragments = Fragments.followFirst
+    public var rules: [Rule] = []
+
+    public init() {}
+}
+
+public struct Rule: Equatable, Sendable {
+    /// The value of the `rule` label of its counter.
+    public var name: String
+    public var match = Match()
+    /// What happens to packets that match, in this order: log, replace, decide.
+    public var isLogged = false
+    public var replacements: [Replacement] = []
+    public var terminal: Terminal?
+    /// Count and log only.
+    public var isDryRun = false
+
+    public enum Terminal: UInt8, Equatable, BitwiseCopyable, Sendable { case forward, drop }
+
+    public init(_ name: String) { self.name = name }
+}
+
+/// Every occurrence of `find` in the payload becomes `with`.
+public struct Replacement: Equatable, Sendable {
+    public var find: [UInt8]
+    public var with: [UInt8]
+
+    public init(find: [UInt8], with: [UInt8]) {
+        self.find = find
+        self.with = with
+    }
+}
+
+/// Conditions on one packet as it came; all must hold, nil holds always. Of a list, one item must.
+public struct Match: Equatable, Sendable {
+    /// Inner protocol numbers, behind IPv6 extension headers.
+    public var protocols: ByteSet?
+    /// 4 or 6.
+    public var version: UInt8?
+    public var source: [AddressRange]?
+    public var destination: [AddressRange]?
+    /// Source or destination.
+    public var address: [AddressRange]?
+    /// Ports hold only for UDP, TCP, not for later fragments.
+    public var sourcePorts: [ClosedRange<UInt16>]?
+    public var destinationPorts: [ClosedRange<UInt16>]?
+    /// Source or destination.
+    public var ports: [ClosedRange<UInt16>]?
+    public var endpoints: [UInt64]?
+    public var tcpFlags: TCPFlags?
+    public var icmp: ICMP?
+    public var payload: Payload?
+    /// Inner IP packet, bytes.
+    public var lengths: [ClosedRange<UInt16>]?
+    public var fragment: Fragment?
+
+    /// Flags that must be set and flags that must not (RFC 9293 §3.1, CWR to FIN).
+    public struct TCPFlags: Equatable, BitwiseCopyable, Sendable {
+        public var set: UInt8 = 0
+        public var clear: UInt8 = 0
+        public init(set: UInt8 = 0, clear: UInt8 = 0) {
+            self.set = set
+            self.clear = clear
+        }
+    }
+
+    /// ICMP of an IPv4 packet or ICMPv6 of an IPv6 packet.
+    public struct ICMP: Equatable, BitwiseCopyable, Sendable {
+        public var types: ByteSet?
+        public var codes: ByteSet?
+        /// Echo messages whose sequence number is a multiple of this.
+        public var sequenceEvery: UInt16?
+        public init() {}
+    }
+
+    /// Bytes of a UDP or TCP payload.
+    public struct Payload: Equatable, Sendable {
+        public var strings: [[UInt8]]
+        /// ASCII letters only.
+        public var ignoresCase: Bool
+        public init(_ strings: [[UInt8]], ignoresCase: Bool = false) {
+            self.strings = strings
+            self.ignoresCase = ignoresCase
+        }
+    }
+
+    public enum Fragment: Equatable, Sendable { case first, later, any, none }
+
+    public init() {}
+}
+
+/// The addresses of a prefix, or from one to another. An IPv4 address stands in the low 32 bits.
+public struct AddressRange: Equatable, BitwiseCopyable, Sendable {
+    public var isIPv6: Bool
+    public var first: UInt128
+    public var last: UInt128
+
+    public init(isIPv6: Bool, first: UInt128, last: UInt128) {
+        precondition(first <= last)
+        self.isIPv6 = isIPv6
+        self.first = first
+        self.last = last
+    }
+
+    /// Bits of `address` behind the prefix are ignored. - Precondition: length fits the version.
+    public init(isIPv6: Bool, address: UInt128, length: Int) {
+        let width = isIPv6 ? 128 : 32
+        precondition(length >= 0 && length <= width)
+        let host: UInt128 = (1 << UInt128(width - length)) &- 1
+        self.init(isIPv6: isIPv6, first: address & ~host, last: address | host)
+    }
+
+    public func contains(_ address: UInt128, isIPv6: Bool) -> Bool {
+        self.isIPv6 == isIPv6 && first <= address && address <= last
+    }
+}
+
+/// A set of numbers from 0 to 255.
+public struct ByteSet: Equatable, BitwiseCopyable, Sendable {
+    private var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+
+    public init(_ members: some Sequence<UInt8> = []) {
+        for member in members { insert(member) }
+    }
+
+    public mutating func insert(_ value: UInt8) {
+        let bit: UInt64 = 1 << UInt64(value & 63)
+        switch value >> 6 {
+        case 0: words.0 |= bit
+        case 1: words.1 |= bit
+        case 2: words.2 |= bit
+        default: words.3 |= bit
+        }
+    }
+
+    public func contains(_ value: UInt8) -> Bool {
+        // No switch: it would jump by a table, and the packet path is free of such jumps.
+        let word =
+            value < 128
+            ? (value < 64 ? words.0 : words.1) : (value < 192 ? words.2 : words.3)
+        return word &>> UInt64(value & 63) & 1 != 0
+    }
+
+    public var members: [UInt8] { (0...255).filter { contains($0) } }
+
+    public static func == (a: ByteSet, b: ByteSet) -> Bool { a.words == b.words }
+}

@@ -1,0 +1,392 @@
+"""Config files on a real appliance: rules, check, reload by signal and socket, wrong files (SPEC §4)."""
+
+import json
+import re
+import signal
+import socket
+import stat
+import threading
+import time
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from conftest import BACKENDS
+from gateway import Gateway
+from lab import BIN, GIVE_UP, ROOT, run, wait_until
+from packets import ENDPOINT, aws_options, echo4, geneve, next_port, outer, udp4
+
+EXAMPLES = ROOT / "deploy" / "examples"
+WRONG = ROOT / "Tests" / "ControlTests" / "WrongConfigs"
+SCHEMA = ROOT / "deploy" / "schema" / "sluice.schema.json"
+
+
+@pytest.fixture
+def gateway(fresh):
+    made = Gateway(fresh)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes the config file, and gives its path."""
+
+    def write(text):
+        path = tmp_path / "sluice.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def control(tmp_path):
+    return tmp_path / "control.sock"
+
+
+def start(lab, path, control, *arguments):
+    return lab.start_appliance("--config", path, "--control", control, *arguments)
+
+
+def reload(control):
+    return run(BIN / "sluice", "reload", "--control", control, check=False)
+
+
+def rules(*texts, default="forward"):
+    lines = "".join(f"    - {text}\n" for text in texts)
+    return f"policy:\n  default: {default}\n  rules:{' []' if not texts else ''}\n{lines}"
+
+
+def request(text, port, endpoint=ENDPOINT):
+    return outer(geneve(udp4(text, dport=port), options=aws_options(endpoint)))
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("io", BACKENDS)
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_blog_as_a_file(fresh, gateway, control, io, workers):
+    start(fresh, EXAMPLES / "blog.yaml", control, "--io", io, "--workers", workers)
+    assert gateway.pass_inner(udp4(b"hello", dport=3000)) == udp4(b"hello", dport=3000)
+    gateway.refused(request(b"please drop me", 3000))
+    assert gateway.pass_inner(udp4(b"weakly typed", dport=3000)) == udp4(
+        b"strongly typed", dport=3000
+    )
+    for sequence in range(1, 21):
+        ping = echo4(sequence)
+        if sequence % 5:
+            assert gateway.pass_inner(ping) == ping
+        else:
+            gateway.refused(outer(geneve(ping)))
+    metrics = fresh.quiet_metrics()
+    hits = metrics.by("sluice_rule_hits_total", "rule")
+    assert hits == {"drop-me": 1, "strongly-typed": 1, "every-fifth-ping": 4}
+    assert metrics.dropped() == {"rule": 5}
+    gateway.check_silence()
+
+
+def test_an_endpoint_has_its_own_policy(fresh, gateway, control, config):
+    # Another endpoint than the one that the gateway's own packets have.
+    text = (EXAMPLES / "one-endpoint.yaml").read_text().replace("vpce-0123456789abcdef0", "vpce-5")
+    start(fresh, config(text), control, "--workers", 2)
+    own, other = 5, 0x99
+    assert gateway.ask(request(b"x" * 600, 53, endpoint=own))
+    gateway.refused(request(b"x", 5353, endpoint=own))
+    assert gateway.ask(request(b"x", 5353, endpoint=other))
+    hits = fresh.quiet_metrics().by("sluice_rule_hits_total", "rule")
+    assert hits == {"no-telnet": 0, "web": 0, "large-dns-trial": 1, "dns": 1}
+
+
+def test_a_rule_that_logs(fresh, gateway, control, config):
+    path = config(rules("{ name: seen, match: { port: 4000 }, action: [log, drop] }"))
+    program = start(fresh, path, control)
+    gateway.refused(request(b"secret %s %n", 4000))
+    program.wait_for("rule seen: 192.168.")
+    assert "secret" not in program.text
+    for _ in range(50):
+        gateway.send(*[request(b"x", 4000) for _ in range(20)])
+    program.wait_for("more packets matched rules with the action log")
+    assert program.text.count("rule seen:") < 100
+
+
+# --- check ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_check_accepts_the_examples(path):
+    done = run(BIN / "sluice", "check", path)
+    assert done.stdout.startswith(f"{path}: valid"), done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("path", sorted(WRONG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_check_refuses_a_wrong_file(path):
+    wanted = path.read_text().splitlines()[0][2:].split(" | ")
+    done = run(BIN / "sluice", "check", path, check=False)
+    assert done.returncode == 78
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(wanted), lines
+    for line, want in zip(lines, wanted):
+        assert line.startswith(f"{path}:"), line
+        assert want in line
+
+
+def test_a_start_with_a_wrong_file_starts_nothing(fresh, control):
+    path = WRONG / "port-word.yaml"
+    program = fresh.start_appliance("--config", path, "--control", control, ready=False)
+    assert program.wait() == 78
+    assert program.text.splitlines() == [
+        f"{path}:5: policy.rules[0].match.port: expected a port from 0 to 65535, "
+        "or a range such as 1000-2000, found 'http'"
+    ]
+    assert not control.exists()
+
+
+def test_a_flag_beats_a_variable_beats_the_file(fresh, control, config):
+    path = config("listen: { workers: 1 }\nlog: { format: json }\n")
+    for flags, environment, workers in (
+        ([], {}, 1),
+        ([], {"SLUICE_WORKERS": "2"}, 2),
+        (["--workers", "3"], {"SLUICE_WORKERS": "2"}, 3),
+    ):
+        program = fresh.start_appliance(
+            "--config", path, "--control", control, *flags, environment=environment
+        )
+        assert len(fresh.status()["workers"]) == workers
+        assert json.loads(program.text.splitlines()[0])["level"] == "info"
+        assert program.stop() == 0
+        assert not control.exists()
+
+
+# --- reload --------------------------------------------------------------------------------------
+
+DROP = "{ name: rule, match: { port: 4000 }, action: drop }"
+COUNT = "{ name: rule, match: { port: 4000 }, action: count }"
+
+
+def reloads(metrics):
+    return (
+        metrics.total("sluice_config_generation"),
+        metrics.total("sluice_config_reloads_total", result="success"),
+        metrics.total("sluice_config_reloads_total", result="failure"),
+        metrics.total("sluice_config_last_reload_success"),
+    )
+
+
+@pytest.mark.parametrize("io", BACKENDS)
+def test_reload_takes_the_new_rules_over(fresh, gateway, control, config, io):
+    path = config(rules(DROP))
+    start(fresh, path, control, "--io", io, "--workers", 2)
+    assert stat.S_IMODE(control.stat().st_mode) == 0o600
+    gateway.refused(request(b"x", 4000))
+    config(rules(COUNT))
+    done = reload(control)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "generation 2\n", "")
+    assert gateway.ask(request(b"x", 4000))
+    metrics = fresh.quiet_metrics()
+    assert metrics.by("sluice_rule_hits_total", "rule") == {"rule": 2}, "counted on by name"
+    assert reloads(metrics) == (2, 1, 0, 1)
+
+
+def test_sighup_reloads(fresh, gateway, control, config):
+    path = config(rules(DROP))
+    program = start(fresh, path, control)
+    config(rules(COUNT))
+    program.send_signal(signal.SIGHUP)
+    program.wait_for("reloaded: generation 2")
+    assert gateway.ask(request(b"x", 4000))
+
+
+def test_a_wrong_file_changes_nothing(fresh, gateway, control, config):
+    path = config(rules(DROP))
+    program = start(fresh, path, control)
+    config(rules("{ name: rule, match: { prt: 4000 }, action: drop }") + "mtu: none\n")
+    done = reload(control)
+    assert done.returncode == 78
+    assert done.stderr.splitlines() == [
+        f"{path}:4: policy.rules[0].match: unknown key 'prt': did you mean port?",
+        f"{path}:5: mtu: expected a number from 68 to 65000, found 'none'",
+    ]
+    gateway.refused(request(b"x", 4000))
+    assert reloads(fresh.metrics()) == (1, 0, 1, 0)
+    assert "not reloaded" in program.text
+    path.unlink()
+    assert reload(control).returncode == 78
+    config(rules(COUNT))
+    assert reload(control).returncode == 0
+    assert gateway.ask(request(b"x", 4000))
+    assert reloads(fresh.metrics()) == (2, 1, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("listen: { workers: 1 }", "listen.workers"),
+        ("listen: { io: raw }", "listen.io"),
+        ("listen: { ring: { frames: 128 } }", "listen.ring"),
+        ('health: { address: "0.0.0.0:8090" }', "health"),
+        ("flows: { per-worker: 1024 }", "flows.per-worker"),
+    ],
+)
+def test_what_cannot_change_live_is_refused(fresh, control, config, text, key):
+    path = config("listen: { io: udp, workers: 2 }\nhealth: { address: \"0.0.0.0:8080\" }\n")
+    fresh.start("appliance", BIN / "sluice", "run", "--config", path, "--control", control).wait_for(
+        "ready"
+    )
+    if not text.startswith("listen"):
+        text = "listen: { io: udp, workers: 2 }\n" + text
+    config(text)
+    done = reload(control)
+    assert done.returncode == 78
+    assert f"{path}: {key} cannot change live: restart" in done.stderr.splitlines()
+
+
+def test_live_settings_change_live(fresh, gateway, control, config):
+    path = config("listen: { allow-sources: [0.0.0.0/0] }\n")
+    start(fresh, path, control)
+    assert gateway.ask(request(b"x", 4000))
+    config("listen: { allow-sources: [10.9.9.0/24] }\n")
+    assert reload(control).returncode == 0
+    gateway.send(request(b"x", 4000))
+    wait_until(
+        lambda: fresh.metrics().dropped() == {"source_not_allowed": 1}, "the source is refused"
+    )
+    config("listen: { allow-sources: [0.0.0.0/0] }\npolicy: { default: drop }\n")
+    assert reload(control).returncode == 0
+    gateway.send(request(b"x", 4000))
+    wait_until(
+        lambda: fresh.metrics().dropped() == {"source_not_allowed": 1, "default": 1}, "default"
+    )
+
+
+def test_without_an_appliance_reload_says_so(control):
+    done = reload(control)
+    assert done.returncode == 71
+    assert done.stderr.startswith(f"sluice: no appliance answers at {control}: ")
+
+
+def test_the_control_socket_bears_garbage(fresh, control, config):
+    path = config(rules(DROP))
+    program = start(fresh, path, control)
+    for garbage in (b"\n", b"{}\n", b'{"command": "explode"}\n', b"\xff" * 5000, b"reload", b""):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(control))
+            client.settimeout(GIVE_UP)
+            client.sendall(garbage)
+            reply = json.loads(client.recv(65536))
+            assert reply["ok"] is False
+            assert reply["errors"]
+    assert fresh.health()[0] == 200
+    assert reload(control).returncode == 0
+    assert program.running
+
+
+def test_a_second_appliance_keeps_off_the_socket(fresh, control, config):
+    path = config(rules(DROP))
+    start(fresh, path, control)
+    second = fresh.start("gwlb", BIN / "sluice", "run", "--config", path, "--control", control)
+    assert second.wait() == 71
+    assert "belongs to a running appliance" in second.text
+    assert reload(control).returncode == 0
+
+
+STORM = 300
+FLOWS = 32
+
+
+def resident_kilobytes(program):
+    with open(f"/proc/{program.pid}/status") as file:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", file.read())[1])
+
+
+@pytest.mark.parametrize("io", BACKENDS)
+def test_a_storm_of_reloads_loses_nothing(fresh, gateway, control, config, io):
+    """Hundreds of reloads under load: every packet comes back, memory stands still."""
+    many = [f"{{ name: r{i}, match: {{ port: {5000 + i} }}, action: drop }}" for i in range(200)]
+    texts = [rules(*many, COUNT), rules(COUNT, *many[:100])]
+    path = config(texts[0])
+    program = start(fresh, path, control, "--io", io, "--workers", 2)
+    stopping = threading.Event()
+    sent = []
+
+    def load():
+        while not stopping.is_set():
+            packets = [
+                outer(geneve(udp4(b"load", sport=20000 + flow, dport=4000)), sport=next_port())
+                for flow in range(FLOWS)
+            ]
+            gateway.send(*packets)
+            sent.append(len(packets))
+            time.sleep(0.01)
+
+    sender = threading.Thread(target=load)
+    sender.start()
+    try:
+        for number in range(STORM):
+            config(texts[number % 2])
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(control))
+                client.settimeout(GIVE_UP)
+                client.sendall(b'{"command": "reload"}\n')
+                reply = json.loads(client.recv(65536))
+            assert reply == {"ok": True, "generation": number + 2}
+            if number == STORM // 3:
+                early = resident_kilobytes(program)
+    finally:
+        stopping.set()
+        sender.join()
+    late = resident_kilobytes(program)
+    count = sum(sent)
+    wait_until(
+        lambda: fresh.metrics().total("sluice_packets_received_total") >= count, "all arrive"
+    )
+    metrics = fresh.quiet_metrics()
+    assert metrics.total("sluice_packets_forwarded_total") == count
+    assert metrics.dropped() == {}
+    assert metrics.total("sluice_kernel_drops_total") == 0
+    assert metrics.by("sluice_rule_hits_total", "rule")["rule"] == count
+    assert reloads(metrics) == (STORM + 1, STORM, 0, 1)
+    assert late - early < 4096, f"{early} kB after a third of the reloads, {late} kB at the end"
+
+
+# --- the schema ----------------------------------------------------------------------------------
+
+
+def schema_errors(path):
+    schema = json.loads(SCHEMA.read_text())
+    Draft202012Validator.check_schema(schema)
+    try:
+        document = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        return [str(error)]
+    errors = Draft202012Validator(schema).iter_errors(document or {})
+    return [error.message for error in errors]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_schema_accepts_the_examples(path):
+    assert schema_errors(path) == []
+
+
+# What a schema cannot say: duplicates, comparisons, sums of conditions, other files, and the yes
+# that readers of YAML 1.1 take for true.
+BEYOND_THE_SCHEMA = set(
+    """
+    action-after-drop address-bad-file address-no-file address-version allow-sources-host-bits
+    busy-poll-yes cpus-backwards destination-host-bits drain-order duplicate-key-nested
+    duplicate-key duplicate-rule-name-endpoint duplicate-rule-name endpoints-same flags-both
+    flags-udp flows-idle-zero flows-power fragment-later-port health-same-port
+    interface-auto-and-name payload-escape port-backwards port-with-icmp replace-fragment
+    replace-grows-tcp replace-icmp source-leading-zero source-length
+    """.split()
+)
+
+
+@pytest.mark.parametrize("path", sorted(WRONG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_schema_refuses_what_it_can(path):
+    errors = schema_errors(path)
+    assert bool(errors) == (path.stem not in BEYOND_THE_SCHEMA), errors
