@@ -249,17 +249,11 @@ public struct Appliance {
     ) {
         for warning in warnings { log.warning("\(warning)") }
         if let reason { log.info("io auto: \(reason)") }
-        let interfaces = plan.sockets.interfaces
-        let place = interfaces.isEmpty ? "every interface" : interfaces.joined(separator: ", ")
-        let steering = options.steersByCPU ? "cpu" : "flow"
         var total = 0
         for worker in gauges.workers {
             let facts = worker.facts.withLock { $0 }
             total += facts.ringBytes + facts.tableBytes
-            let pages = sluice_gets_huge_pages(facts.tableBytes) != 0 ? "huge" : "small"
-            log.info(
-                "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), \(gauges.backend.rawValue) on \(place), steered by \(steering), ring \(facts.ringBytes >> 10) KiB in slots of \(plan.sockets.slotSize) bytes, tables \(facts.tableBytes >> 10) KiB on \(pages) pages"
-            )
+            log.info("\(describe(worker, facts, gauges.backend, plan.sockets))")
         }
         if gauges.backend == .raw, gauges.workers.count > 8 {
             log.warning("raw offers every packet to every worker: for so many use --io udp")
@@ -271,6 +265,20 @@ public struct Appliance {
         log.info(
             "\(gauges.backend.rawValue): \(gauges.workers.count) workers, \(total >> 20) MiB, health on http://\(options.health)/health"
         )
+    }
+
+    private func describe(
+        _ worker: WorkerThread, _ facts: WorkerThread.Facts, _ backend: IOBackend,
+        _ sockets: SocketOptions
+    ) -> String {
+        let place =
+            sockets.interfaces.isEmpty
+            ? "every interface" : sockets.interfaces.joined(separator: ", ")
+        let pages = sluice_gets_huge_pages(facts.tableBytes) != 0 ? "huge" : "small"
+        return "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), "
+            + "ring \(facts.ringBytes >> 10) KiB, tables \(facts.tableBytes >> 10) KiB, "
+            + "slots of \(sockets.slotSize) bytes, \(pages) pages, "
+            + "\(backend.rawValue) on \(place), steered by \(options.steersByCPU ? "cpu" : "flow")"
     }
 
     /// A worker stops within a burst; one that hangs does not keep the process.

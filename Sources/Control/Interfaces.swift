@@ -14,7 +14,10 @@ enum Interfaces {
         for name in named where sluice_interface_flags(name) & Int32(IFF_UP) == 0 {
             throw Failure(.system, "interface \(name) is down: `ip link set \(name) up`")
         }
-        guard named.isEmpty else { return named }
+        guard named.isEmpty else {
+            return named.enumerated().filter { !named[..<$0.offset].contains($0.element) }
+                .map(\.element)
+        }
         let all = list()
         if address != 0 {
             guard let owner = all.first(where: { $0.address == address }) else {

@@ -115,8 +115,8 @@ def test_every_worker_says_where_it_is(fresh):
     program = fresh.start_appliance("--io", "packet", "--workers", 2)
     for worker in range(2):
         assert re.search(
-            rf"worker {worker}: cpu \d+, node \d+, packet on eth0, steered by flow, "
-            r"ring \d+ KiB in slots of 9216 bytes, tables \d+ KiB on (huge|small) pages",
+            rf"worker {worker}: cpu \d+, node \d+, ring \d+ KiB, tables \d+ KiB, slots of 9216 bytes, "
+            r"(huge|small) pages, packet on eth0, steered by flow",
             program.text,
         ), program.text
 
@@ -236,7 +236,8 @@ def ask_second(lab, give_up=10):
 
 def test_two_interfaces(fresh, second_cable, gateway):
     program = fresh.start_appliance(
-        "--io", "packet", "--workers", 2, "--interface", "eth0", "--interface", "eth1"
+        "--io", "packet", "--workers", 2,
+        "--interface", "eth0", "--interface", "eth1", "--interface", "eth0",
     )
     assert "packet on eth0, eth1" in program.text
     gateway.ask(outer(geneve(udp4(b"by the first"))))
