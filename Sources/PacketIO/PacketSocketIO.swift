@@ -106,6 +106,11 @@ import Wire
             // The filter has read beyond this; without it there is no frame to describe.
             guard slot.networkOffset == Int(ETH_HLEN), slot.length > Int(ETH_HLEN) else { continue }
             let base = unsafe slot.bytes + Int(ETH_HLEN)
+            // Outer header, options and inner header lie in lines that another CPU has written:
+            // asked for here, they come while the rest of the burst is looked at.
+            unsafe sluice_prefetch(base)
+            unsafe sluice_prefetch(base + 64)
+            unsafe sluice_prefetch(base + 128)
             let length = slot.length &- Int(ETH_HLEN)
             var facts: FrameFacts = []
             if slot.isTruncated { facts.insert(.truncated) }
