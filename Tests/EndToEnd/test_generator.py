@@ -4,6 +4,7 @@ import collections
 import json
 import re
 import signal
+import time
 
 import pytest
 
@@ -80,7 +81,10 @@ def captured(bench, appliance):
     done, report = bench.report(
         "--rate", "2kpps", "--duration", "3s", "--expect", "blog", *ALL_CLASSES
     )
-    # What tcpdump has not written yet, it writes when it ends.
+    size = -1
+    while size != file.stat().st_size:  # tcpdump still writes
+        size = file.stat().st_size
+        time.sleep(1)
     assert sniffer.stop(signal.SIGINT) == 0, sniffer.text
     return done, report, file, before, bench.metrics()
 
