@@ -29,6 +29,8 @@ FAULTS = {
     "reordered": ("reordered", MIXED, ()),
     "late": ("late", (*MIXED, "--late-after", "200ms"), ("--late-ms", 500, "--every", 200)),
 }
+# Where a rate is measured, what else the machine does must stand back, for both sides alike.
+NICE = -15
 RATE = ("--rate", "4kpps", "--duration", "2s")
 
 
@@ -92,11 +94,11 @@ def test_loss_is_counted_and_its_bound_kept(bench, reflector):
 # --- search ---------------------------------------------------------------------------------------
 
 
-def search_row(bench, file, tries=4):
+def search_row(bench, file, tries=3):
     """The result of a search. A machine so busy that the generator cannot offer the rate has
     nothing to say of the target: then it is asked again."""
     for _ in range(tries):
-        done = bench.generator("search", "--trial", "2s", "--json", file)
+        done = bench.generator("search", "--trial", "2s", "--json", file, nice=NICE)
         assert done.returncode == 0, done.stdout + done.stderr
         (row,) = json.loads(file.read_text())["sizes"]
         if not row["ndr"]["generator_limited"]:
@@ -104,16 +106,15 @@ def search_row(bench, file, tries=4):
     return row, done
 
 
+@pytest.mark.parametrize("time_running", [1, 2, 3])
 @pytest.mark.parametrize("rate", [20_000, 50_000])
-def test_search_finds_the_rate_of_a_bucket(bench, reflector, rate, tmp_path):
-    reflector("--bucket", rate, "--depth", rate // 50)
-    file = tmp_path / "search.json"
-    for _ in range(3):
-        row, done = search_row(bench, file)
-        assert row["ndr"]["rate_pps"] == pytest.approx(rate, rel=0.03), done.stdout
-        assert row["pdr"]["rate_pps"] == pytest.approx(rate / 0.995, rel=0.03), done.stdout
-        assert not row["ndr"]["generator_limited"]
-        assert "NDR" in done.stdout and "PDR" in done.stdout
+def test_search_finds_the_rate_of_a_bucket(bench, reflector, rate, time_running, tmp_path):
+    reflector("--bucket", rate, "--depth", rate // 50, nice=NICE)
+    row, done = search_row(bench, tmp_path / "search.json")
+    assert row["ndr"]["rate_pps"] == pytest.approx(rate, rel=0.03), done.stdout + done.stderr
+    assert row["pdr"]["rate_pps"] == pytest.approx(rate / 0.995, rel=0.03), done.stdout + done.stderr
+    assert not row["ndr"]["generator_limited"]
+    assert "NDR" in done.stdout and "PDR" in done.stdout
 
 
 def test_search_ends_at_a_violation(bench, reflector):
