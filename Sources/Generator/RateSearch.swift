@@ -5,7 +5,8 @@ import Gateway
 ///
 /// The rate is bracketed between one that held and one that failed, and the bracket halved until
 /// it is as narrow as `precision`. A noisy machine loses a packet now and then at any rate, so a
-/// trial that fails is repeated: a rate fails only when every attempt does.
+/// trial that fails is repeated: a rate fails only when every attempt does, and attempts in which
+/// the generator itself was held up count for less.
 ///
 /// A target that has saved up for bursts (a token bucket, deep queues) carries more than its rate
 /// for a while, and a short trial would take that for its rate. How much it saves is seen in
@@ -39,6 +40,16 @@ public struct RateSearch: Sendable {
     public var attempts = 3
     /// Nothing above this is offered, packets a second; nil = as fast as the generator can.
     public var maximum: Double?
+
+    /// A trial that fails while the generator was held up is repeated, so many times as often.
+    private static let repetitions = 3
+    /// A pause that a target's queue cannot be asked to make up for, nanoseconds.
+    private static let pause: UInt64 = 10_000_000
+
+    /// The generator fell behind and caught up in a burst: what was lost may be its fault.
+    private static func isUneven(_ report: RunReport) -> Bool {
+        report.generatorLimited || report.behindNs > pause
+    }
 
     /// Loss that no repetition mends.
     private static let hopeless = 0.1
@@ -242,7 +253,9 @@ public struct RateSearch: Sendable {
             _ progress: (Trial) -> Void, _ isStopped: () -> Bool
         ) throws {
             var best: Decision?
-            for attempt in 1...max(1, search.attempts) where mayGoOn(isStopped) {
+            var failures = 0
+            for attempt in 1...RateSearch.repetitions * max(1, search.attempts)
+            where mayGoOn(isStopped) && failures < max(1, search.attempts) {
                 let report = try runner.run(rate: rate, seconds: seconds)
                 // A trial that was cut short by a signal says nothing.
                 guard mayGoOn(isStopped) else { break }
@@ -258,6 +271,8 @@ public struct RateSearch: Sendable {
                 guard outcome.violations.isEmpty else { return }
                 if best.map({ decision.isBetter(than: $0) }) ?? true { best = decision }
                 if holds && !decision.isShort || decision.loss > RateSearch.hopeless { break }
+                let isFair = rate == .flatOut || decision.isShort || !RateSearch.isUneven(report)
+                if isFair { failures += 1 }
             }
             if let best { decisions.append(best) }
         }
@@ -293,8 +308,8 @@ public struct RateSearch: Sendable {
             // Nothing failed, up to all that the generator can; or it could not go on.
             if let held {
                 found.generatorLimited =
-                    held.isShort || held.report.generatorLimited && failed == nil
-                    || failed == nil && search.maximum == nil
+                    generatorEnds(goal) || held.isShort
+                    || failed == nil && (search.maximum == nil || held.report.generatorLimited)
             }
             // What the generator itself had no room to take in is not the target's loss.
             if let report = failed?.report, report.receiveOverflow >= report.lost {

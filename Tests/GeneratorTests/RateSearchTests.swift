@@ -11,8 +11,12 @@ import Testing
         var depth = 64.0
         /// All that the generator can.
         var generator = 400_000.0
+        /// All that it can by a schedule.
+        var paced = Double.infinity
         /// Share of trials that lose some packets without any cause.
         var hiccups = 0.0
+        /// Share of trials in which it pauses, and loses packets by the burst that follows.
+        var pauses = 0.0
         /// Share of every trial's packets that is lost at any rate.
         var leak = 0.0
         /// Above this rate packets come back changed.
@@ -28,12 +32,19 @@ import Testing
             self.seconds += seconds
             var report = RunReport()
             var offered = generator
-            if case .packetsPerSecond(let rate) = wanted { offered = min(rate, generator) }
-            report.generatorLimited = offered == generator
+            if case .packetsPerSecond(let rate) = wanted {
+                offered = min(rate, generator, paced)
+                report.generatorLimited = offered < rate
+            } else {
+                report.generatorLimited = rate >= generator
+            }
             report.ratePps = offered
             report.durationS = seconds
             var tokens = depth
-            var hiccup = Double.random(in: 0..<1, using: &dice) < hiccups ? 40.0 : 0
+            let isPaused = Double.random(in: 0..<1, using: &dice) < pauses
+            if isPaused { report.behindNs = 60_000_000 }
+            var hiccup = isPaused ? offered * 0.04 : 0
+            if Double.random(in: 0..<1, using: &dice) < hiccups { hiccup += 40 }
             var at = 0.0
             while at < seconds - 0.001 {
                 let step = min(1, seconds - at)
@@ -95,6 +106,16 @@ import Testing
         #expect(Self.isNear(outcome.found[1].rate, 20_100, within: 0.03))
     }
 
+    /// Every other trial the machine holds up the generator, which then sends a burst.
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func `a generator that is held up is asked again`(seed: UInt64) throws {
+        var target = Target(rate: 20_000, pauses: 0.5)
+        target.dice = SeededGenerator(seed: seed)
+        let outcome = try RateSearch().run(&target)
+        #expect(Self.isNear(outcome.found[0].rate, 20_000, within: 0.03))
+        #expect(Self.isNear(outcome.found[1].rate, 20_100, within: 0.03))
+    }
+
     @Test func `a finer search needs few trials more`() throws {
         var target = Target(rate: 20_000)
         var search = RateSearch()
@@ -114,6 +135,17 @@ import Testing
             #expect(found.generatorLimited && found.rate == 400_000 && found.failedAt == nil)
         }
         #expect(target.trials == 1)
+    }
+
+    /// Flat out it drops packets of its own, and paced it cannot get to the target's rate.
+    @Test func `says so, too, when only its bursts are too much`() throws {
+        var target = Target(rate: 100_000, generator: 120_000, paced: 80_000)
+        let outcome = try RateSearch().run(&target)
+        for found in outcome.found {
+            #expect(found.generatorLimited && !found.isRough)
+            #expect(Self.isNear(found.rate, 80_000, within: 0.01))
+        }
+        #expect(target.trials < 12)
     }
 
     @Test func `offers nothing above the maximum`() throws {
