@@ -109,26 +109,26 @@ struct Crew: ~Copyable {
         let fanout = FanoutGroup()
         var boxes: [Box] = []
         var mailboxes: [Mailbox] = []
-        var left = plan.count ?? .max
+        func schedule(_ share: Double) -> Schedule? {
+            plan.load.isFlatOut
+                ? nil
+                : Schedule(plan.load, seconds: plan.duration, packetBits: bits, share: share)
+        }
+        let whole = min(schedule(1)?.total ?? .max, plan.count ?? .max)
+        var left = whole
         for (i, popularity) in popularities.enumerated() {
             let share = popularity.weight / weight
-            let schedule =
-                plan.load.isFlatOut
-                ? nil
-                : Schedule(
-                    plan.load, seconds: plan.duration, packetBits: bits, share: share)
-            var limit = schedule?.total ?? .max
-            if let count = plan.count {
-                let part = i + 1 < threads ? UInt64(Double(count) * share) : left
-                left -= part
-                limit = min(limit, part)
+            var limit = left
+            if i + 1 < threads, whole < .max {
+                limit = UInt64(Double(whole) * share)
+                left -= limit
             }
             let mailbox = Mailbox()
             do throws(IOFailure) {
                 boxes.append(
                     Box(
                         try LoadWorker(
-                            traffic, link: link, thread: i, schedule: schedule, limit: limit,
+                            traffic, link: link, thread: i, schedule: schedule(share), limit: limit,
                             popularity: popularity, fanout: fanout, mailbox: mailbox, stop: stop)))
             } catch {
                 throw Complaint(error)

@@ -5,7 +5,8 @@ import Gateway
 ///
 /// The rate is bracketed between one that held and one that failed, and the bracket halved until
 /// it is as narrow as `precision`. A noisy machine loses a packet now and then at any rate, so a
-/// trial that fails is repeated: a rate fails only when every attempt does.
+/// trial that fails is repeated: a rate fails only when every attempt does, and attempts in which
+/// the generator itself was held up count for less.
 ///
 /// A target that has saved up for bursts (a token bucket, deep queues) carries more than its rate
 /// for a while, and a short trial would take that for its rate. How much it saves is seen in
@@ -40,8 +41,20 @@ public struct RateSearch: Sendable {
     /// Nothing above this is offered, packets a second; nil = as fast as the generator can.
     public var maximum: Double?
 
+    /// A trial that fails while the generator was held up is repeated, so many times as often.
+    private static let repetitions = 3
+    /// A pause that a target's queue cannot be asked to make up for, nanoseconds.
+    private static let pause: UInt64 = 10_000_000
+
+    /// The generator fell behind and caught up in a burst: what was lost may be its fault.
+    private static func isUneven(_ report: RunReport) -> Bool {
+        report.generatorLimited || report.behindNs > pause
+    }
+
     /// Loss that no repetition mends.
-    private static let hopeless = 0.1
+    private static let hopeless = 0.3
+    /// Loss at which a target is in overload for sure.
+    private static let deep = 0.1
     /// A search that has not come to an end by then never will.
     private static let mostSteps = 60
     /// Nothing below this share of what is carried in overload is looked at.
@@ -242,7 +255,9 @@ public struct RateSearch: Sendable {
             _ progress: (Trial) -> Void, _ isStopped: () -> Bool
         ) throws {
             var best: Decision?
-            for attempt in 1...max(1, search.attempts) where mayGoOn(isStopped) {
+            var failures = 0
+            for attempt in 1...RateSearch.repetitions * max(1, search.attempts)
+            where mayGoOn(isStopped) && failures < max(1, search.attempts) {
                 let report = try runner.run(rate: rate, seconds: seconds)
                 // A trial that was cut short by a signal says nothing.
                 guard mayGoOn(isStopped) else { break }
@@ -258,13 +273,15 @@ public struct RateSearch: Sendable {
                 guard outcome.violations.isEmpty else { return }
                 if best.map({ decision.isBetter(than: $0) }) ?? true { best = decision }
                 if holds && !decision.isShort || decision.loss > RateSearch.hopeless { break }
+                let isFair = rate == .flatOut || holds || !RateSearch.isUneven(report)
+                if isFair { failures += 1 }
             }
             if let best { decisions.append(best) }
         }
 
         private mutating func decision(_ report: RunReport, _ rate: OfferedRate) -> Decision {
             let overload = Overload(report)
-            if let overload, overload.isSteady, report.loss > RateSearch.hopeless {
+            if let overload, overload.isSteady, report.loss > RateSearch.deep {
                 // A burst that is lost in the precision is none.
                 let matters = search.trial * overload.carried * search.precision / 4
                 bursts.append(overload.burst > matters ? overload.burst : 0)
@@ -296,8 +313,10 @@ public struct RateSearch: Sendable {
                     generatorEnds(goal) || held.isShort
                     || failed == nil && (search.maximum == nil || held.report.generatorLimited)
             }
-            // What the generator itself had no room to take in is not the target's loss.
-            if let report = failed?.report, report.receiveOverflow >= report.lost {
+            // What the generator had no room to take in, or lost by a burst, is not the target's.
+            if let report = failed?.report, report.ratePps < (decisions.first?.offered ?? 0),
+                RateSearch.isUneven(report) || report.receiveOverflow >= report.lost
+            {
                 found.generatorLimited = true
             }
             found.isRough = openBracket(goal) != nil && !found.generatorLimited

@@ -36,9 +36,10 @@ final class TemplateLibrary: @unchecked Sendable {
                     version, choice.value, share * (1 - fragmented) * choice.weight / total)
             }
         }
-        for (number, template) in rewritten {
+        for (number, answer) in rewritten {
             templates[number].answer = Int32(templates.count)
-            templates.append(template)
+            templates.append(answer)
+            templates[templates.count - 1].answer = Int32(templates.count - 1)
         }
         rewritten = []
     }

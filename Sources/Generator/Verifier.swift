@@ -280,6 +280,11 @@ struct Verifier: ~Copyable {
             endpoint: identity.endpoint, cookie: identity.cookie, innerVersion: version)
     }
 
+    /// The version of what claims to be an inner packet.
+    private func version(_ view: PacketView, _ start: Int, _ end: Int) -> UInt8 {
+        start < end && view.u8(start) >> 4 == 6 ? 6 : 4
+    }
+
     /// A packet that is not laid out as ours are, or whose stamp says nothing.
     @inline(never)
     private mutating func judgeOddOne(_ view: PacketView) {
@@ -289,7 +294,7 @@ struct Verifier: ~Copyable {
         let number = view.u16(udp) &- MalformedTraffic.firstPort
         if Int(number) < malformedSent.count { return judgeMalformed(view, Int(number), udp) }
         guard let packet = ReturnedPacket(view) else { return judgeStranger(view) }
-        if udp == 20, packet.inner == Encapsulation.overhead || packet.end - packet.inner < 8 {
+        if packet.end - packet.inner < 8 || udp == 20 && packet.inner == Encapsulation.overhead {
             return judgeByCookie(view, packet)
         }
         // Outer options, or Geneve options more or fewer than ours: the stamp is elsewhere.
@@ -313,8 +318,8 @@ struct Verifier: ~Copyable {
         let owner = FlowModel.owner(of: packet.cookie(view))
         guard owner.flow < UInt32(traffic.plan.flows) else { return judgeStranger(view) }
         // Whether that is the right version, nothing tells.
-        let version: UInt8 = view.u8(packet.inner) >> 4 == 6 ? 6 : 4
-        let header = header(owner.flow, owner.generation, version: version)
+        let header = header(
+            owner.flow, owner.generation, version: version(view, packet.inner, packet.end))
         if let violation = packet.headerViolation(against: header, view) {
             return tally.add(violation)
         }
@@ -325,6 +330,7 @@ struct Verifier: ~Copyable {
 
     /// None of ours; a violation when it came to one of our addresses.
     private mutating func judgeStranger(_ view: PacketView) {
+        guard view.count >= 20 else { return }
         if nodes.contains(view.u32(16)) { tally.add(.unexpected) }
     }
 
@@ -351,7 +357,8 @@ struct Verifier: ~Copyable {
             let number = window?.returned(found, after: newest[own])
         else { return tally.add(.duplicate) }
         let flight = log.flight(number)
-        let header = header(content.flow, 0, version: view.u8(packet.inner) >> 4)
+        let header = header(
+            content.flow, 0, version: version(view, packet.inner, packet.end))
         if let violation = packet.headerViolation(against: header, view) {
             noteBack(flight)
             tally.add(violation)

@@ -86,8 +86,9 @@ class Bench:
     def close(self):
         self.link.close()
 
-    def reflector(self, *arguments):
-        return self.link.start("box", self.faulty, "--interface", DEVICE, *arguments).wait_for("ready")
+    def reflector(self, *arguments, nice=0):
+        words = ["nice", "-n", nice, self.faulty, "--interface", DEVICE, *arguments]
+        return self.link.start("box", *words).wait_for("ready")
 
     def finish(self, reflector):
         """What the reflector did, as it counts it."""
@@ -100,12 +101,12 @@ class Bench:
             words += ["--interface", DEVICE, "--target", TARGET, "--source", ",".join(GATEWAYS)]
         return [str(word) for word in (*words, *arguments)]
 
-    def generator(self, command, *arguments, timeout=280, path=None):
+    def generator(self, command, *arguments, timeout=280, path=None, nice=0):
         """Runs sluice-gen to its end; its python3 is the one that runs these tests."""
         path = path or f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return self.link.run(
-            "load", *self.arguments(command, *arguments), check=False, timeout=timeout,
-            env={**os.environ, "PATH": path},
+            "load", *(("nice", "-n", nice) if nice else ()), *self.arguments(command, *arguments),
+            check=False, timeout=timeout, env={**os.environ, "PATH": path},
         )  # fmt: skip
 
     def load(self, *arguments):

@@ -15,6 +15,8 @@ import Testing
         var paced = Double.infinity
         /// Share of trials that lose some packets without any cause.
         var hiccups = 0.0
+        /// Share of trials in which it pauses, and loses packets by the burst that follows.
+        var pauses = 0.0
         /// Share of every trial's packets that is lost at any rate.
         var leak = 0.0
         /// Above this rate packets come back changed.
@@ -39,7 +41,10 @@ import Testing
             report.ratePps = offered
             report.durationS = seconds
             var tokens = depth
-            var hiccup = Double.random(in: 0..<1, using: &dice) < hiccups ? 40.0 : 0
+            let isPaused = Double.random(in: 0..<1, using: &dice) < pauses
+            if isPaused { report.behindNs = 60_000_000 }
+            var hiccup = isPaused ? offered * 0.04 : 0
+            if Double.random(in: 0..<1, using: &dice) < hiccups { hiccup += 40 }
             var at = 0.0
             while at < seconds - 0.001 {
                 let step = min(1, seconds - at)
@@ -95,6 +100,16 @@ import Testing
     @Test(arguments: 1...20 as ClosedRange<UInt64>)
     func `one hiccup does not decide`(seed: UInt64) throws {
         var target = Target(rate: 20_000, hiccups: 0.3)
+        target.dice = SeededGenerator(seed: seed)
+        let outcome = try RateSearch().run(&target)
+        #expect(Self.isNear(outcome.found[0].rate, 20_000, within: 0.03))
+        #expect(Self.isNear(outcome.found[1].rate, 20_100, within: 0.03))
+    }
+
+    /// Every other trial the machine holds up the generator, which then sends a burst.
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func `a generator that is held up is asked again`(seed: UInt64) throws {
+        var target = Target(rate: 20_000, pauses: 0.5)
         target.dice = SeededGenerator(seed: seed)
         let outcome = try RateSearch().run(&target)
         #expect(Self.isNear(outcome.found[0].rate, 20_000, within: 0.03))
