@@ -132,6 +132,7 @@ struct ConfigTests {
             policy:
               default: drop
               fragments: drop
+              on-unknown-tcp: drop
               rules:
                 - name: all
                   match:
@@ -147,7 +148,8 @@ struct ConfigTests {
                     payload: { contains: ['a\\x00\\xffb', plain], ignore-case: true }
                     length: 20-100
                     fragment: none
-                    flow: any
+                    flow: established
+                    sample: { every: 100 }
                   action: [log, count, { replace: [{ find: ab, with: cd }] }, drop]
                   dry-run: true
                 - { name: syn, match: { tcp-flags: { set: [syn], clear: [ack, fin] } }, action: forward }
@@ -170,6 +172,9 @@ struct ConfigTests {
         #expect(all.match.payload?.ignoresCase == true)
         #expect(all.match.lengths == [20...100])
         #expect(all.match.fragment == Match.Fragment.none)
+        #expect(all.match.flow == .established)
+        #expect(all.match.sampleEvery == 100)
+        #expect(rules.dropsUnknownTCP)
         #expect(all.isLogged && all.isDryRun)
         #expect(all.terminal == .drop)
         #expect(all.replacements == [Replacement(find: [97, 98], with: [99, 100])])
@@ -191,6 +196,30 @@ struct ConfigTests {
                 "  otherwise: forward",
                 "  later fragments: as the first of their packet",
                 "inner packets that cannot be decoded: drop",
+            ])
+    }
+
+    @Test func `rules that can never match are named`() throws {
+        let policy = try parse(
+            """
+            policy:
+              rules:
+                - { name: web, match: { protocol: tcp, port: 80-443 }, action: forward }
+                - { name: same, match: { protocol: tcp, port: [80, 443] }, action: drop }
+                - { name: udp, match: { protocol: [tcp, udp], port: 80 }, action: drop }
+                - { name: trial, action: drop, dry-run: true }
+                - { name: net, match: { source: 10.0.0.0/8 }, action: drop }
+                - { name: host, match: { source: [10.1.1.1, 10.2.0.0/16], length: 40 }, action: log }
+                - { name: other, match: { source: [10.1.1.1, 11.0.0.1] }, action: count }
+                - { name: rest, action: [log, drop] }
+                - { name: never, match: { flow: established }, action: forward }
+            """
+        ).policy
+        #expect(
+            Shadows.of(policy) == [
+                "rule host can never match: net decides all its packets",
+                "rule never can never match: rest decides all its packets",
+                "rule same can never match: web decides all its packets",
             ])
     }
 

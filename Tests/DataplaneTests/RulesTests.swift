@@ -195,6 +195,76 @@ struct RulesTests {
         }
     }
 
+    // ---- Flows.
+
+    private func tcp(_ from: UInt16, _ to: UInt16, _ flags: UInt8, back: Bool = false) -> [UInt8] {
+        let (a, b) = (0xC0A8_010A as UInt32, 0xC0A8_020A as UInt32)
+        return PacketBuilder(
+            PacketBuilder.tcp4(
+                from, to, bytes("x"), flags: flags, source: back ? b : a,
+                destination: back ? a : b)
+        ).bytes()
+    }
+
+    private func isForwarded(_ outcome: Outcome?) -> Bool {
+        if case .forwarded? = outcome { return true }
+        return false
+    }
+
+    @Test func `established means forwarded in the other direction`() throws {
+        var bench = try RuleBench(
+            policy(
+                rule("out", .forward) {
+                    $0.source = [AddressRange(isIPv6: false, address: 0xC0A8_010A, length: 32)]
+                },
+                rule("back", .forward) { $0.flow = .established }, dropsByDefault: true))
+        #expect(bench.outcome(of: tcp(80, 5, 0x10, back: true)) == .dropped(.default))
+        #expect(isForwarded(bench.outcome(of: tcp(5, 80, 0x02))))
+        #expect(isForwarded(bench.outcome(of: tcp(80, 5, 0x12, back: true))))
+        #expect(bench.outcome(of: tcp(80, 6, 0x12, back: true)) == .dropped(.default))
+        // A reload keeps what is known of flows.
+        var set = PolicySet()
+        set.main = policy(rule("new", .drop) { $0.flow = .new })
+        try bench.publish(set)
+        #expect(isForwarded(bench.outcome(of: tcp(5, 80, 0x10))))
+        #expect(bench.outcome(of: tcp(7, 80, 0x02)) == .dropped(.rule))
+    }
+
+    @Test func `a dropped packet establishes nothing`() throws {
+        var bench = try RuleBench(
+            policy(
+                rule("back", .forward) { $0.flow = .established },
+                rule("out", .drop) { _ in }))
+        for _ in 0..<3 {
+            #expect(bench.outcome(of: tcp(5, 80, 0x02)) == .dropped(.rule))
+            #expect(bench.outcome(of: tcp(80, 5, 0x12, back: true)) == .dropped(.rule))
+        }
+    }
+
+    @Test func `a sample is the first packet of a flow and every so many-th`() throws {
+        var bench = try RuleBench(policy(rule("sample", nil) { $0.sampleEvery = 4 }))
+        for i in 0..<9 {
+            #expect(isForwarded(bench.outcome(of: tcp(5, 80, 0x10, back: false))))
+            #expect(bench.snapshot.hits(rule: 0) == UInt64(i / 4 + 1))
+        }
+        #expect(isForwarded(bench.outcome(of: tcp(6, 80, 0x10))))
+        #expect(bench.snapshot.hits(rule: 0) == 4)
+    }
+
+    @Test func `TCP in mid-flow without state is dropped when the policy says so`() throws {
+        var strict = policy()
+        strict.dropsUnknownTCP = true
+        var bench = try RuleBench(strict)
+        for flags in [0x10, 0x18, 0x11, 0x04, 0x12, 0x00] as [UInt8] {
+            #expect(bench.outcome(of: tcp(5, 80, flags)) == .dropped(.unknownTCP))
+        }
+        #expect(isForwarded(bench.outcome(of: tcp(5, 80, 0x02))))
+        #expect(isForwarded(bench.outcome(of: tcp(80, 5, 0x12, back: true))))
+        #expect(isForwarded(bench.outcome(of: tcp(5, 80, 0x18))))
+        let udp = PacketBuilder(PacketBuilder.udp4(1, 2, bytes("x"))).bytes()
+        #expect(isForwarded(bench.outcome(of: udp)))
+    }
+
     // ---- Fragments.
 
     private func fragments(_ number: UInt8 = 17) -> (first: [UInt8], later: [UInt8]) {

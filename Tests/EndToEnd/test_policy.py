@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from conftest import BACKENDS
 from gateway import Gateway
 from lab import BIN, GIVE_UP, ROOT, run, wait_until
-from packets import ENDPOINT, aws_options, echo4, geneve, next_port, outer, udp4
+from packets import A4, B4, ENDPOINT, aws_options, echo4, geneve, next_port, outer, udp4
 
 EXAMPLES = ROOT / "deploy" / "examples"
 WRONG = ROOT / "Tests" / "ControlTests" / "WrongConfigs"
@@ -98,6 +98,18 @@ def test_an_endpoint_has_its_own_policy(fresh, gateway, control, config):
     assert gateway.ask(request(b"x", 5353, endpoint=other))
     hits = fresh.quiet_metrics().by("sluice_rule_hits_total", "rule")
     assert hits == {"no-telnet": 0, "web": 0, "large-dns-trial": 1, "dns": 1}
+
+
+def test_only_answers_come_back(fresh, gateway, control, config):
+    out_rule = f"{{ name: out, match: {{ source: {B4} }}, action: forward }}"
+    answers = "{ name: answers, match: { flow: established }, action: forward }"
+    start(fresh, config(rules(out_rule, answers, default="drop")), control, "--workers", 2)
+    out = udp4(b"out", sport=41000, dport=53)
+    back = udp4(b"back", sport=53, dport=41000, source=A4, destination=B4)
+    gateway.refused(outer(geneve(back)))
+    assert gateway.pass_inner(out) == out
+    assert gateway.pass_inner(back) == back
+    assert fresh.quiet_metrics().dropped() == {"default": 1}
 
 
 def test_a_rule_that_logs(fresh, gateway, control, config):

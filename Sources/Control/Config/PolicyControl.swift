@@ -21,8 +21,6 @@ final class PolicyControl: Sendable {
         /// Hits of rules that older snapshots counted.
         var earlierHits: [String: UInt64] = [:]
         var reloads = ReloadReading()
-        /// Every worker has adopted it, as far as is known.
-        var adopted: UInt64 = 0
     }
 
     init(loader: ConfigLoader, _ configuration: Configuration) {
@@ -89,10 +87,11 @@ final class PolicyControl: Sendable {
                 changed.map { "\(loader.path ?? "flags"): \($0) cannot change live: restart" })
         }
         let settings = try fitted(new.run)
-        try state.withLock { state in
-            let generation = state.reloads.generation + 1
-            let snapshot = try PolicySnapshot(
-                new.policy, settings: settings, generation: generation, workers: workers.count)
+        // Outside the lock: a million prefixes take a moment, and metrics must not wait for it.
+        let generation = reloads.generation + 1
+        let snapshot = try PolicySnapshot(
+            new.policy, settings: settings, generation: generation, workers: workers.count)
+        state.withLock { state in
             state.source?.publish(snapshot)
             if let old = state.snapshot { state.retired.append(old) }
             state.snapshot = snapshot

@@ -42,11 +42,8 @@ extension ConfigReader {
             fields["fragments"]?.choice([
                 "follow-first": .followFirst, "forward": .forward, "drop": .drop,
             ]) ?? .followFirst
-        if let field = fields["on-unknown-tcp"],
-            field.choice(["evaluate": false, "drop": true]) == true
-        {
-            field.unsupported("on-unknown-tcp: drop")
-        }
+        policy.dropsUnknownTCP =
+            fields["on-unknown-tcp"]?.choice(["evaluate": false, "drop": true]) ?? false
         let list = fields["rules"]?.list("rules") ?? []
         if list.count > Rules.capacity {
             fields["rules"]?.fail("\(list.count) rules, but \(Rules.capacity) are the most")
@@ -233,12 +230,11 @@ extension ConfigReader {
         match.fragment = fields["fragment"]?.choice([
             "first": .first, "later": .later, "any": .any, "none": Match.Fragment.none,
         ])
-        if let flow = fields["flow"],
-            flow.choice(["any": true, "new": false, "established": false]) == false
-        {
-            flow.unsupported("flow: \(flow.plain ?? "")")
-        }
-        for key in ["sample", "rate"] { fields[key]?.unsupported(key) }
+        match.flow = fields["flow"]?.choice([
+            "new": .new, "established": .established, "any": Match.Flow?.none,
+        ]).flatMap { $0 }
+        match.sampleEvery = fields["sample"].flatMap { readEvery($0) }
+        fields["rate"]?.unsupported("rate")
         checkSense(field, match)
         return match
     }
@@ -384,6 +380,15 @@ extension ConfigReader {
             }
         }
         return icmp
+    }
+
+    private func readEvery(_ field: ConfigField) -> UInt32? {
+        guard let fields = field.section(["every"]) else { return nil }
+        guard let every = fields["every"] else {
+            field.missing("expected {every: N}", fields)
+            return nil
+        }
+        return every.integer(1...1_000_000_000).map { UInt32($0) }
     }
 
     private func readByteSet(_ field: ConfigField) -> ByteSet? {

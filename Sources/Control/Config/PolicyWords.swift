@@ -21,6 +21,9 @@ enum PolicyWords {
         for (index, rule) in policy.rules.enumerated() {
             lines.append("  \(index + 1). \(rule.name): \(describe(rule))")
         }
+        if policy.dropsUnknownTCP {
+            lines.append("  before the rules: drop TCP in mid-flow of which nothing was forwarded")
+        }
         lines.append("  otherwise: \(policy.dropsByDefault ? "drop" : "forward")")
         switch policy.fragments {
         case .followFirst: lines.append("  later fragments: as the first of their packet")
@@ -66,6 +69,12 @@ enum PolicyWords {
             })
         add(match.lengths.map { "length \(numbers($0))" })
         add(match.fragment.map { fragment($0) })
+        switch match.flow {
+        case .established: add("a flow that was forwarded in the other direction")
+        case .new: add("a flow that was not forwarded in the other direction yet")
+        case nil: break
+        }
+        add(match.sampleEvery.map { "the first packet of a flow and every \($0)th" })
         return words
     }
 
@@ -162,6 +171,7 @@ public enum ConfigCheck {
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]
             + PolicyWords.describe(configuration)
-            + PolicyWords.remarks(configuration.policy).map { "note: \($0)" }
+            + (PolicyWords.remarks(configuration.policy)
+            + Shadows.of(configuration.policy)).map { "note: \($0)" }
     }
 }

@@ -7,8 +7,11 @@ import Wire
 /// what is checked rule by rule (ICMP, length, payload). A row begins with a summary, one bit per
 /// word that is not zero, so that the cost grows with what can match: rules of the same kind have
 /// neighbouring bits, and a packet whose port no rule names skips all port rules at once.
-struct CompiledPolicy: BitwiseCopyable {
+///
+/// Not copyable: it is large, and used where it lies.
+struct CompiledPolicy: ~Copyable {
     let dropsByDefault: Bool
+    let dropsUnknownTCP: Bool
     let fragments: Policy.Fragments
     let ruleCount: Int
     /// Hit counter of the first rule.
@@ -80,6 +83,9 @@ struct CompiledRule: BitwiseCopyable {
     /// Something is left to check.
     var isConditional = false
     var icmp: Match.ICMP?
+    var flow: Match.Flow?
+    /// 0 = no sampling.
+    var sampleEvery: UInt32 = 0
     var ignoresCase = false
     /// From `first` up to `end` of `lengths`, `strings`, `replacements`.
     var lengths = Slice()
@@ -206,6 +212,7 @@ extension CompiledPolicy {
         ruleCount = policy.rules.count
         self.firstHit = firstHit
         dropsByDefault = policy.dropsByDefault
+        dropsUnknownTCP = policy.dropsUnknownTCP
         fragments = policy.fragments
     }
 }
@@ -251,7 +258,7 @@ extension Match {
         let asks = [
             endpoints != nil, source != nil, destination != nil, address != nil,
             sourcePorts != nil, destinationPorts != nil, ports != nil, tcpFlags != nil,
-            icmp != nil, fragment != nil, payload != nil,
+            icmp != nil, fragment != nil, payload != nil, flow != nil, sampleEvery != nil,
         ]
         for asked in asks { kind = kind << 1 | (asked ? 1 : 0) }
         return kind
@@ -376,6 +383,8 @@ private struct ActionTables {
         compiled.isLogged = rule.isLogged
         compiled.isDryRun = rule.isDryRun
         compiled.icmp = rule.match.icmp
+        compiled.flow = rule.match.flow
+        compiled.sampleEvery = rule.match.sampleEvery ?? 0
         compiled.lengths = ActionTables.append(
             (rule.match.lengths ?? []).map {
                 LengthRange(lowest: $0.lowerBound, highest: $0.upperBound)
@@ -393,6 +402,7 @@ private struct ActionTables {
         compiled.replacements = ActionTables.append(list, to: &replacements)
         compiled.isConditional =
             rule.match.icmp != nil || rule.match.lengths != nil || rule.match.payload != nil
+            || rule.match.flow != nil || rule.match.sampleEvery != nil
         return compiled
     }
 

@@ -27,6 +27,8 @@ public struct Policy: Equatable, Sendable {
     }
 
     public var dropsByDefault = false
+    /// TCP packets in mid-flow of which no packet was forwarded yet are dropped; else rules decide.
+    public var dropsUnknownTCP = false
     public var fragments = Fragments.followFirst
     public var rules: [Rule] = []
 
@@ -82,6 +84,12 @@ public struct Match: Equatable, Sendable {
     /// Inner IP packet, bytes.
     public var lengths: [ClosedRange<UInt16>]?
     public var fragment: Fragment?
+    public var flow: Flow?
+    /// The first packet of a flow, and every so many-th after it; both directions count.
+    public var sampleEvery: UInt32?
+
+    /// Established: a packet of this flow was forwarded in the other direction. New: none yet.
+    public enum Flow: UInt8, Equatable, BitwiseCopyable, Sendable { case new, established }
 
     /// Flags that must be set and flags that must not (RFC 9293 §3.1, CWR to FIN).
     public struct TCPFlags: Equatable, BitwiseCopyable, Sendable {

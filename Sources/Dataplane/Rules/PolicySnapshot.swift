@@ -25,10 +25,13 @@ import Wire
         self.generation = generation
         ruleNames = set.rules.map(\.name)
         hits = try HitCounters(rules: ruleNames.count, workers: workers)
-        var compiled: [CompiledPolicy] = []
+        let policies = set.policies
+        let compiled = unsafe memory.room(for: CompiledPolicy.self, policies.count)
         var firstHit = 0
-        for policy in set.policies {
-            compiled.append(CompiledPolicy(policy, firstHit: firstHit, memory))
+        for (i, policy) in policies.enumerated() {
+            // Sound: there is room for all policies.
+            unsafe (compiled + i).initialize(
+                to: CompiledPolicy(policy, firstHit: firstHit, memory))
             firstHit += policy.rules.count
         }
         var indices: [UInt64: UInt32] = [:]
@@ -39,11 +42,9 @@ import Wire
         unsafe root.initialize(
             to: SnapshotRoot(
                 generation: generation, settings: settings,
-                policies: memory.table(compiled),
+                policies: unsafe PolicyList(compiled, policies.count),
                 policyOfEndpoint: EndpointTable(indices, other: 0, memory),
-                hasEndpointPolicies: !indices.isEmpty,
-                tracksFragments: set.policies.contains { $0.fragments == .followFirst },
-                mostWords: compiled.map(\.wordCount).max() ?? 0, hits: hits))
+                hasEndpointPolicies: !indices.isEmpty, hits: hits))
     }
 
     deinit {
@@ -64,13 +65,28 @@ import Wire
 struct SnapshotRoot: BitwiseCopyable {
     var generation: UInt64
     var settings: PathSettings
-    let policies: Table<CompiledPolicy>
+    let policies: PolicyList
     let policyOfEndpoint: EndpointTable
     let hasEndpointPolicies: Bool
-    let tracksFragments: Bool
-    /// Words of bits of the policy with the most rules.
-    let mostWords: Int
     let hits: HitCounters
+}
+
+/// The policies of a snapshot, which outlives every use.
+@safe struct PolicyList: @unchecked Sendable, BitwiseCopyable {
+    private let start: UnsafePointer<CompiledPolicy>
+    private let count: Int
+
+    @unsafe init(_ start: UnsafePointer<CompiledPolicy>, _ count: Int) {
+        unsafe self.start = start
+        self.count = count
+    }
+
+    /// Where a policy lies, so that it is used without a copy.
+    @unsafe @inline(__always)
+    func pointer(_ index: Int) -> UnsafePointer<CompiledPolicy> {
+        assert(index >= 0 && index < count)
+        return unsafe start + index
+    }
 }
 
 /// Hits of every rule by every worker; each worker's on cache lines of its own.

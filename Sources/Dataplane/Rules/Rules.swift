@@ -27,8 +27,9 @@ import Wire
     /// Only what `init(worker:)` made.
     private let own: (PolicySnapshot, PolicySource)?
 
-    /// How the first fragment of a packet fared.
-    private enum Fate: UInt8, BitwiseCopyable { case unknown, forwarded, dropped }
+    /// How the first fragment of a packet fared. Not private, as `RuleSet`: Swift 6.3 cannot
+    /// compile a worker with rules in another module that has to name private types.
+    @usableFromInline enum Fate: UInt8, BitwiseCopyable { case unknown, forwarded, dropped }
 
     /// Without any rule: forwards everything.
     public init(worker: Int) throws {
@@ -68,13 +69,36 @@ import Wire
         settings = root.settings
     }
 
+    public static var newFlow: RuleFlow { RuleFlow() }
+
     public mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout RuleFlow, context: inout ProcessorContext
+    ) -> Verdict {
+        let direction = FlowDirection(packet)
+        let verdict = decide(&packet, flow, direction, context)
+        flow.note(verdict, direction)
+        return verdict
+    }
+
+    private mutating func decide(
+        _ packet: inout Packet, _ flow: RuleFlow, _ direction: FlowDirection,
+        _ context: borrowing ProcessorContext
     ) -> Verdict {
         let index =
             root.hasEndpointPolicies ? root.policyOfEndpoint.value(packet.endpoint) : 0
-        let policy = root.policies[index]
-        if policy.ruleCount > 0, policy.collect(packet, &found) {
+        // Sound: the snapshot holds a policy at every index it names, and outlives the packet.
+        return unsafe decide(
+            by: root.policies.pointer(index).pointee, &packet, flow, direction, context)
+    }
+
+    private mutating func decide(
+        by policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: RuleFlow,
+        _ direction: FlowDirection, _ context: borrowing ProcessorContext
+    ) -> Verdict {
+        if policy.dropsUnknownTCP, flow.forwarded == 0, packet.isMidFlowTCP {
+            return .drop(.unknownTCP)
+        }
+        if policy.ruleCount > 0, policy.collect(packet, flow, direction, &found) {
             if let verdict = act(policy, &packet, context) {
                 if packet.isFragment { remember(policy, packet, verdict, context.now) }
                 return verdict
@@ -182,7 +206,10 @@ extension CompiledPolicy {
     fileprivate var defaultVerdict: Verdict { dropsByDefault ? .drop(.default) : .forward }
 
     /// Collects the rules that match the packet, at least up to the first that decides.
-    fileprivate func collect(_ packet: borrowing Packet, _ found: inout RuleSet) -> Bool {
+    fileprivate func collect(
+        _ packet: borrowing Packet, _ flow: RuleFlow, _ direction: FlowDirection,
+        _ found: inout RuleSet
+    ) -> Bool {
         let rows = PacketRows(self, packet)
         var end = ruleCount
         for group in 0..<summaryCount {
@@ -196,7 +223,9 @@ extension CompiledPolicy {
                     bits &= bits &- 1
                     guard index < end else { continue }
                     let rule = rules[index]
-                    guard !rule.isConditional || holds(rule, packet) else { continue }
+                    guard !rule.isConditional || holds(rule, packet, flow, direction) else {
+                        continue
+                    }
                     found.insert(index)
                     if rule.terminal != nil, !rule.isDryRun { end = index }
                 }
@@ -206,7 +235,14 @@ extension CompiledPolicy {
     }
 
     /// What the rows do not say.
-    private func holds(_ rule: CompiledRule, _ packet: borrowing Packet) -> Bool {
+    private func holds(
+        _ rule: CompiledRule, _ packet: borrowing Packet, _ flow: RuleFlow,
+        _ direction: FlowDirection
+    ) -> Bool {
+        if let wanted = rule.flow, flow.isEstablished(direction) != (wanted == .established) {
+            return false
+        }
+        if rule.sampleEvery > 0, flow.packets % rule.sampleEvery != 0 { return false }
         if let icmp = rule.icmp, !icmp.holds(packet) { return false }
         if !rule.lengths.isEmpty, !isAnyLength(rule.lengths, packet.length) { return false }
         return rule.strings.isEmpty || containsAny(rule, packet)
@@ -264,37 +300,37 @@ private struct PacketRows: BitwiseCopyable {
     private let eitherAddress: (Int, Int)
 
     @inline(__always)
-    init(_ policy: CompiledPolicy, _ packet: borrowing Packet) {
-        let layout = packet.layout
+    init(_ policy: borrowing CompiledPolicy, _ packet: borrowing Packet) {
+        // Field by field: a copy of the layout would cost more than all lookups.
         let stride = policy.summaryCount &+ policy.wordCount
         let every = policy.everyRule &* stride
         let asked = policy.properties
-        let isIPv6 = layout.version == 6
+        let isIPv6 = packet.version == 6
         words = policy.words
         protocols =
-            Int(policy.protocols[(isIPv6 ? 256 : 0) &+ Int(layout.protocolNumber)]) &* stride
+            Int(policy.protocols[(isIPv6 ? 256 : 0) &+ Int(packet.protocolNumber)]) &* stride
         tcpFlags =
             asked.contains(.tcpFlags)
-            ? Int(policy.tcpFlags[layout.hasTCPFlags ? Int(layout.tcpFlags) : 256]) &* stride
+            ? Int(policy.tcpFlags[packet.hasTCPFlags ? Int(packet.tcpFlags) : 256]) &* stride
             : every
         fragments =
             asked.contains(.fragments)
-            ? Int(policy.fragmentKinds[layout.fragmentKind.rawValue]) &* stride : every
+            ? Int(policy.fragmentKinds[packet.fragmentKind.rawValue]) &* stride : every
         endpoints =
             asked.contains(.endpoints)
-            ? policy.endpoints.value(layout.options.endpoint) &* stride : every
-        if layout.hasPorts {
+            ? policy.endpoints.value(packet.endpoint) &* stride : every
+        if packet.layout.hasPorts {
             sourcePorts =
                 asked.contains(.sourcePorts)
-                ? policy.sourcePorts.row(layout.sourcePort) &* stride : every
+                ? policy.sourcePorts.row(packet.sourcePort) &* stride : every
             destinationPorts =
                 asked.contains(.destinationPorts)
-                ? policy.destinationPorts.row(layout.destinationPort) &* stride : every
+                ? policy.destinationPorts.row(packet.destinationPort) &* stride : every
             eitherPort =
                 asked.contains(.ports)
                 ? (
-                    policy.ports.row(layout.sourcePort) &* stride,
-                    policy.ports.row(layout.destinationPort) &* stride
+                    policy.ports.row(packet.sourcePort) &* stride,
+                    policy.ports.row(packet.destinationPort) &* stride
                 ) : (every, every)
         } else {
             sourcePorts = policy.portless &* stride
@@ -303,15 +339,15 @@ private struct PacketRows: BitwiseCopyable {
         }
         source =
             asked.contains(.source)
-            ? policy.source.row(layout.source, isIPv6: isIPv6) &* stride : every
+            ? policy.source.row(packet.source, isIPv6: isIPv6) &* stride : every
         destination =
             asked.contains(.destination)
-            ? policy.destination.row(layout.destination, isIPv6: isIPv6) &* stride : every
+            ? policy.destination.row(packet.destination, isIPv6: isIPv6) &* stride : every
         eitherAddress =
             asked.contains(.address)
             ? (
-                policy.address.row(layout.source, isIPv6: isIPv6) &* stride,
-                policy.address.row(layout.destination, isIPv6: isIPv6) &* stride
+                policy.address.row(packet.source, isIPv6: isIPv6) &* stride,
+                policy.address.row(packet.destination, isIPv6: isIPv6) &* stride
             ) : (every, every)
     }
 
@@ -325,10 +361,15 @@ private struct PacketRows: BitwiseCopyable {
     }
 }
 
-extension PacketLayout {
+extension Packet {
     fileprivate var hasTCPFlags: Bool {
         protocolNumber == IPProtocol.tcp && !isLaterFragment
-            && innerEnd &- transport >= TCPHeader.minimumLength
+            && layout.innerEnd &- layout.transport >= TCPHeader.minimumLength
+    }
+
+    /// Everything but a SYN that opens a connection (RFC 9293 §3.5).
+    fileprivate var isMidFlowTCP: Bool {
+        hasTCPFlags && !isFragment && tcpFlags & 0b1_0010 != 0b0_0010
     }
 
     fileprivate var fragmentKind: FragmentKind {
@@ -352,7 +393,8 @@ extension Match.ICMP {
 }
 
 /// Rules of one policy, taken out in order: a bit for each, in memory of its own.
-@safe private struct RuleSet: ~Copyable {
+@safe @usableFromInline
+struct RuleSet: ~Copyable {
     private let words: UnsafeMutablePointer<UInt64>
     private let bytes: Int
     /// Words that may hold bits: low ..< high.

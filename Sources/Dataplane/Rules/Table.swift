@@ -41,6 +41,15 @@
         return unsafe Table(UnsafePointer(start), values.count)
     }
 
+    /// Room for `count` values, for the caller to fill. They are never deinitialized.
+    func room<Value: ~Copyable>(for type: Value.Type, _ count: Int) -> UnsafeMutablePointer<Value> {
+        let bytes = max(1, count) * MemoryLayout<Value>.stride
+        let block = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+        unsafe blocks.append(block)
+        byteCount += bytes
+        return unsafe block.bindMemory(to: Value.self, capacity: max(1, count))
+    }
+
     deinit { unsafe blocks.forEach { unsafe $0.deallocate() } }
 }
 
