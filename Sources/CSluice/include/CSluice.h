@@ -97,11 +97,6 @@ SLUICE_HOT static inline void sluice_slot_free(struct tpacket2_hdr *slot) {
     __atomic_store_n(&slot->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
 }
 
-// Asks for a line of memory that is needed soon. HOT: a hint to the processor, no access.
-SLUICE_HOT static inline void sluice_prefetch(const void *address) {
-    __builtin_prefetch(address, 1);
-}
-
 // Frames for which the ring had no slot since the last call. HOT: one system call, made a few
 // times a second.
 SLUICE_HOT uint32_t sluice_packet_drops(int fd);
