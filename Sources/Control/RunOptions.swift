@@ -44,6 +44,8 @@ public struct RunOptions: Sendable {
     public var cpus: [Int] = []
     /// By the CPU that received a packet instead of by its flow.
     public var steersByCPU = false
+    /// Steer by CPU even if the policy keeps state of flows.
+    public var allowsSplitFlows = false
     public var busyPoll = false
     /// Send past the queueing discipline (`packet`).
     public var bypassesQdisc = true

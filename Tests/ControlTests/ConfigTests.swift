@@ -37,6 +37,25 @@ struct ConfigTests {
         }
     }
 
+    @Test(arguments: [
+        ("", "fragments: follow-first, the default"),
+        ("fragments: forward, rules: [{ name: n, match: { flow: new }, action: drop }]", "flow (rule 'n')"),
+        ("fragments: drop, on-unknown-tcp: drop", "on-unknown-tcp: drop"),
+        ("fragments: drop", nil),
+    ])
+    func `steering by CPU needs a policy without flow state`(policy: String, need: String?) throws {
+        let split = "listen: { steer: cpu }\npolicy: { \(policy) }\n"
+        let configuration = try parse(split)
+        #expect(configuration.policy.needsWholeFlows == need)
+        if need == nil {
+            #expect(throws: Never.self) { try configuration.checkSteering("test.yaml") }
+        } else {
+            #expect(throws: ConfigErrors.self) { try configuration.checkSteering("test.yaml") }
+        }
+        let allowed = try parse(split + "flows: { allow-split-flows: true }\n")
+        #expect(throws: Never.self) { try allowed.checkSteering("test.yaml") }
+    }
+
     @Test func `there are wrong files of at least 60 kinds`() {
         #expect(Self.files(in: Self.wrong).count >= 60)
     }

@@ -16,6 +16,17 @@ public struct Configuration: Sendable {
     public func makeLogger() -> Logger {
         Logger(label: "sluice") { _ in LineLogHandler(level: logLevel, format: logFormat) }
     }
+
+    /// Steered by CPU, the packets of one flow meet several workers, and each has its own state.
+    func checkSteering(_ path: String) throws(ConfigErrors) {
+        guard run.steersByCPU, !run.allowsSplitFlows, let need = policy.needsWholeFlows else {
+            return
+        }
+        throw ConfigErrors([
+            "\(path): steering by CPU splits flows, but the policy uses \(need): steer by flow, "
+                + "do without it, or say flows: { allow-split-flows: true }"
+        ])
+    }
 }
 
 /// The YAML file, read strictly: unknown keys, wrong types and impossible values are errors with
@@ -279,9 +290,7 @@ struct ConfigReader {
         if let field = fields["on-full"], field.choice(["forward": false, "drop": true]) == true {
             field.unsupported("on-full: drop")
         }
-        if let field = fields["allow-split-flows"], field.flag() == true {
-            field.unsupported("allow-split-flows: true")
-        }
+        run.allowsSplitFlows = fields["allow-split-flows"]?.flag() ?? false
     }
 
     private func readLog(_ field: ConfigField, _ configuration: inout Configuration) {

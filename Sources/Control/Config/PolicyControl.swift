@@ -201,6 +201,8 @@ enum LiveChange {
             ("listen.io", old.backend == new.backend),
             ("listen.workers", old.workers == new.workers),
             ("listen.cpus", old.cpus == new.cpus),
+            ("listen.steer", old.steersByCPU == new.steersByCPU),
+            ("listen.qdisc-bypass", old.bypassesQdisc == new.bypassesQdisc),
             ("listen.busy-poll", old.busyPoll == new.busyPoll),
             ("listen.ring", old.ringFrames == new.ringFrames && old.frameSize == new.frameSize),
             ("health", old.health == new.health && old.healthTCP == new.healthTCP),

@@ -168,6 +168,7 @@ public enum ConfigCheck {
     /// The policy of a file in plain words. - Throws: every mistake.
     public static func describe(_ path: String) throws(ConfigErrors) -> [String] {
         let configuration = try ConfigFile.read(path)
+        try configuration.checkSteering(path)
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]
             + PolicyWords.describe(configuration)

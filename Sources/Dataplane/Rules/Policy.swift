@@ -12,6 +12,11 @@ public struct PolicySet: Equatable, Sendable {
     /// All rules, those of `main` first, then by endpoint id: the order of the hit counters.
     public var rules: [Rule] { policies.flatMap(\.rules) }
 
+    /// What needs all packets of a flow on one worker, by the names of the file; nil = nothing.
+    public var needsWholeFlows: String? {
+        policies.lazy.compactMap(\.needsWholeFlows).first
+    }
+
     /// `main`, then the others by endpoint id.
     var policies: [Policy] { [main] + endpoints.sorted { $0.key < $1.key }.map(\.value) }
 }
@@ -33,6 +38,17 @@ public struct Policy: Equatable, Sendable {
     public var rules: [Rule] = []
 
     public init() {}
+
+    var needsWholeFlows: String? {
+        if let rule = rules.first(where: { $0.match.flow != nil }) {
+            return "flow (rule '\(rule.name)')"
+        }
+        if let rule = rules.first(where: { $0.match.sampleEvery != nil }) {
+            return "sample (rule '\(rule.name)')"
+        }
+        if dropsUnknownTCP { return "on-unknown-tcp: drop" }
+        return fragments == .followFirst ? "fragments: follow-first, the default" : nil
+    }
 }
 
 public struct Rule: Equatable, Sendable {
