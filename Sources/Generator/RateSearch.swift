@@ -52,7 +52,9 @@ public struct RateSearch: Sendable {
     }
 
     /// Loss that no repetition mends.
-    private static let hopeless = 0.1
+    private static let hopeless = 0.3
+    /// Loss at which a target is in overload for sure.
+    private static let deep = 0.1
     /// A search that has not come to an end by then never will.
     private static let mostSteps = 60
     /// Nothing below this share of what is carried in overload is looked at.
@@ -271,7 +273,7 @@ public struct RateSearch: Sendable {
                 guard outcome.violations.isEmpty else { return }
                 if best.map({ decision.isBetter(than: $0) }) ?? true { best = decision }
                 if holds && !decision.isShort || decision.loss > RateSearch.hopeless { break }
-                let isFair = rate == .flatOut || decision.isShort || !RateSearch.isUneven(report)
+                let isFair = rate == .flatOut || holds || !RateSearch.isUneven(report)
                 if isFair { failures += 1 }
             }
             if let best { decisions.append(best) }
@@ -279,7 +281,7 @@ public struct RateSearch: Sendable {
 
         private mutating func decision(_ report: RunReport, _ rate: OfferedRate) -> Decision {
             let overload = Overload(report)
-            if let overload, overload.isSteady, report.loss > RateSearch.hopeless {
+            if let overload, overload.isSteady, report.loss > RateSearch.deep {
                 // A burst that is lost in the precision is none.
                 let matters = search.trial * overload.carried * search.precision / 4
                 bursts.append(overload.burst > matters ? overload.burst : 0)
@@ -311,8 +313,10 @@ public struct RateSearch: Sendable {
                     generatorEnds(goal) || held.isShort
                     || failed == nil && (search.maximum == nil || held.report.generatorLimited)
             }
-            // What the generator itself had no room to take in is not the target's loss.
-            if let report = failed?.report, report.receiveOverflow >= report.lost {
+            // What the generator had no room to take in, or lost by a burst, is not the target's.
+            if let report = failed?.report, report.ratePps < (decisions.first?.offered ?? 0),
+                RateSearch.isUneven(report) || report.receiveOverflow >= report.lost
+            {
                 found.generatorLimited = true
             }
             found.isRough = openBracket(goal) != nil && !found.generatorLimited

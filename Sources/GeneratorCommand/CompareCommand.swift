@@ -157,7 +157,10 @@ struct CompareCommand: ParsableCommand {
         print("A \(a), B \(b), \(comparison.rounds.count) rounds")
         for line in Columns.text(rows, left: 1) { print(line) }
         if comparison.rounds.contains(where: { $0.a.generatorLimited || $0.b.generatorLimited }) {
-            print("the generator was the limit in some rounds: the ratio is nearer to 1 than it is")
+            print(
+                comparison.isSearch
+                    ? "the generator was the limit in some rounds: the ratio may be further from 1"
+                    : "the generator was held up in some rounds: latencies have its share in them")
         }
     }
 }

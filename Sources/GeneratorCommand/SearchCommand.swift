@@ -20,13 +20,16 @@ struct SearchCommand: ParsableCommand {
     var json: String?
 
     mutating func run() throws {
-        var plan = try traffic.plan()
+        let sizes = try Self.sizes(traffic)
+        var first = traffic
+        if traffic.size != nil { first.size = sizes[0].0 }
+        var plan = try first.plan()
+        plan.config["size"] = traffic.size
         guard traffic.maxLoss == nil else {
             throw Complaint(.usage, "--max-loss does not go with search: --loss is its bound")
         }
         var search = try limits.search()
         if let loss { search.goals = [try SearchOptions.goal(loss)] }
-        let sizes = try Self.sizes(traffic)
         plan.config.merge(limits.config) { $1 }
         if let loss { plan.config["loss"] = loss }
         let output = try json.map { path throws(Complaint) in try ReportFile(path) }
@@ -51,7 +54,7 @@ struct SearchCommand: ParsableCommand {
         guard traffic.replay == nil else { return [("replay", nil)] }
         guard let text = traffic.size else { return [("128", .standard)] }
         var sizes: [(String, SizeMix?)] = []
-        for part in text.split(separator: ",") {
+        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             guard let size = PlanText.sizes(String(part)) else {
                 throw TrafficOptions.wrong("size", text, "sizes like 64,512,imix")
             }

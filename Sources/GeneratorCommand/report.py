@@ -234,10 +234,10 @@ def plot_latency(reports):
         color = COLORS[i % len(COLORS)]
         x = [ns / 1e3 for _, ns in points]
         shares = [share for share, _ in points]
-        whole.plot(x, [share * 100 for share in shares], color=color, label=name, drawstyle="steps-pre")
+        whole.plot(x, [share * 100 for share in shares], color=color, label=name)
         least = 1 / max(latency.get("samples", 0), 1)
         # The last point is all packets: it stands where the one slowest packet does.
-        tail.plot(x, [max(1 - share, least) for share in shares], color=color, drawstyle="steps-post")
+        tail.plot(x, [max(1 - share, least) for share in shares], color=color)
     whole.set_xscale("log")
     whole.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value * 1e3)))
     whole.set_ylim(0, 102)
@@ -267,9 +267,25 @@ def latencies(report):
     return []
 
 
+def whole_intervals(report):
+    """The intervals; a short one at the end, with what came back last, is part of the one before."""
+    intervals, begin = [], 0.0
+    for entry in report.data.get("intervals") or []:
+        length = entry["second"] - begin
+        if intervals and length < 0.5 * (intervals[0]["second"]):
+            last = intervals[-1]
+            for key in ("sent", "received", "lost"):
+                last[key] += entry[key]
+            last["second"] = max(last["second"], entry["second"])
+        else:
+            intervals.append(dict(entry))
+        begin = intervals[-1]["second"]
+    return intervals
+
+
 def plot_time(report):
     """Rates and loss of one run or soak over time."""
-    intervals = report.data.get("intervals") or []
+    intervals = whole_intervals(report)
     if len(intervals) < 2:
         return ""
     times, sent, received, loss, before = [], [], [], [], 0.0

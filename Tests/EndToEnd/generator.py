@@ -105,8 +105,8 @@ class Bench:
         """Runs sluice-gen to its end; its python3 is the one that runs these tests."""
         path = path or f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return self.link.run(
-            "load", "nice", "-n", nice, *self.arguments(command, *arguments), check=False,
-            timeout=timeout, env={**os.environ, "PATH": path},
+            "load", *(("nice", "-n", nice) if nice else ()), *self.arguments(command, *arguments),
+            check=False, timeout=timeout, env={**os.environ, "PATH": path},
         )  # fmt: skip
 
     def load(self, *arguments):

@@ -94,27 +94,26 @@ def test_loss_is_counted_and_its_bound_kept(bench, reflector):
 # --- search ---------------------------------------------------------------------------------------
 
 
-def search_row(bench, file, tries=3):
-    """The result of a search. A machine so busy that the generator cannot offer the rate has
-    nothing to say of the target: then it is asked again."""
-    for _ in range(tries):
-        done = bench.generator("search", "--trial", "2s", "--json", file, nice=NICE)
-        assert done.returncode == 0, done.stdout + done.stderr
-        (row,) = json.loads(file.read_text())["sizes"]
-        if not row["ndr"]["generator_limited"]:
-            break
-    return row, done
-
-
 @pytest.mark.parametrize("time_running", [1, 2, 3])
 @pytest.mark.parametrize("rate", [20_000, 50_000])
 def test_search_finds_the_rate_of_a_bucket(bench, reflector, rate, time_running, tmp_path):
     reflector("--bucket", rate, "--depth", rate // 50, nice=NICE)
-    row, done = search_row(bench, tmp_path / "search.json")
-    assert row["ndr"]["rate_pps"] == pytest.approx(rate, rel=0.03), done.stdout + done.stderr
-    assert row["pdr"]["rate_pps"] == pytest.approx(rate / 0.995, rel=0.03), done.stdout + done.stderr
-    assert not row["ndr"]["generator_limited"]
-    assert "NDR" in done.stdout and "PDR" in done.stdout
+    file = tmp_path / "search.json"
+    # Where the machine is so busy that the generator stands in its own way, the search says so and
+    # is asked again; what it claims to be the target's must be right.
+    for _ in range(3):
+        done = bench.generator("search", "--trial", "2s", "--json", file, nice=NICE)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0 and "NDR" in done.stdout and "PDR" in done.stdout, said
+        (row,) = json.loads(file.read_text())["sizes"]
+        is_right = [
+            row["ndr"]["rate_pps"] == pytest.approx(rate, rel=0.03),
+            row["pdr"]["rate_pps"] == pytest.approx(rate / 0.995, rel=0.03),
+        ]
+        if all(is_right):
+            return
+        assert any(row[goal]["generator_limited"] for goal in ("ndr", "pdr")), said
+    raise AssertionError(f"the generator is too slow here: {said}")
 
 
 def test_search_ends_at_a_violation(bench, reflector):
