@@ -11,11 +11,18 @@ public struct Engine: LoadRunner {
     private let link: Link
     private let stop: StopSignal
     /// Keeps the kernel from answering what comes back with port unreachable.
-    private let sink: Sink
+    private let silence: Silence
 
-    private final class Sink: @unchecked Sendable {
-        let socket: PortSink
-        init() throws(IOFailure) { socket = try PortSink(address: 0) }
+    private final class Silence: @unchecked Sendable {
+        private let sink: PortSink
+        /// Spares the kernel the work on packets that only we want; not every kernel can.
+        private let hook: DropHook?
+
+        init(_ link: Link) throws(IOFailure) {
+            sink = try PortSink(address: 0)
+            hook = try? DropHook(
+                interfaces: [link.interface], addresses: link.nodes, followsChanges: false)
+        }
     }
 
     /// Checks interface, addresses and sizes, and finds the appliance's MAC address.
@@ -25,7 +32,7 @@ public struct Engine: LoadRunner {
         self.stop = stop
         link = try Link(plan)
         do throws(IOFailure) {
-            sink = try Sink()
+            silence = try Silence(link)
         } catch {
             guard error.errno == EADDRINUSE else { throw Complaint(error) }
             throw Complaint(

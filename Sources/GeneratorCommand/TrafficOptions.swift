@@ -27,7 +27,7 @@ struct TrafficOptions: ParsableArguments {
     @Option(
         help: """
             Payloads of UDP and TCP: neutral=80,drop=10,rewrite=10, also random, tls, dns, \
-            file:NAME (default neutral).
+            file:NAME (default neutral). What a size has no room for is cut off.
             """)
     var payload: String?
     @Option(help: "What the appliance should do: blog or reflect (default reflect).")

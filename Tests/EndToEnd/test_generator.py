@@ -14,7 +14,7 @@ from lab import BIN, Metrics, wait_until
 ALL_CLASSES = (
     "--payload", "neutral=60,drop=10,rewrite=20,tls=5,dns=5", "--mix",
     "udp=60,tcp=20,icmp=10,other=10", "--ipv6", "0.3", "--fragments", "0.1", "--both-directions",
-    "--endpoints", 3, "--flows", 500, "--churn", 50, "--size", "64,128,576,1500",
+    "--endpoints", 3, "--flows", 500, "--churn", 50, "--size", "128,576,1500",
 )  # fmt: skip
 COUNTED = {"neutral", "drop", "rewrite", "dns", "tcp", "icmp", "other", "fragment"}
 
