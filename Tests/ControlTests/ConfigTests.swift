@@ -39,7 +39,10 @@ struct ConfigTests {
 
     @Test(arguments: [
         ("", "fragments: follow-first, the default"),
-        ("fragments: forward, rules: [{ name: n, match: { flow: new }, action: drop }]", "flow (rule 'n')"),
+        (
+            "fragments: drop, rules: [{ name: n, match: { flow: new }, action: drop }]",
+            "flow (rule 'n')"
+        ),
         ("fragments: drop, on-unknown-tcp: drop", "on-unknown-tcp: drop"),
         ("fragments: drop", nil),
     ])
