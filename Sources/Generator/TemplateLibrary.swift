@@ -313,11 +313,11 @@ struct InnerDraft {
             return [0x45, 0] + big16(20 + length) + [0, 0] + big16(flags) + [hopLimit, number]
                 + [0, 0] + zero + zero
         }
-        // fd00:0:0:a:: and fd00:0:0:b::, RFC 4193.
-        let nets: [[UInt8]] = [0x0A, 0x0B].map { [0xFD, 0, 0, 0, 0, 0, 0, $0] + zero + zero }
+        // fd00:0:0:a::, RFC 4193, for both ends: only the last 32 bits change places in a reply.
+        let net: [UInt8] = [0xFD, 0, 0, 0, 0, 0, 0, 0x0A] + zero + zero
         let next = offset == nil ? number : 44
         var bytes = [0x60, 0, 0, 0] + big16(length + (offset == nil ? 0 : 8)) + [next, hopLimit]
-        bytes += nets[0] + nets[1]
+        bytes += net + net
         if let offset {
             // RFC 8200 §4.5: the lowest bit says that more follow.
             bytes += [number, 0] + big16(offset | (offset == 0 ? 1 : 0)) + zero
