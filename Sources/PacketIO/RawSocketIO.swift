@@ -49,7 +49,7 @@ import Wire
 
     public var frames: UnsafeMutablePointer<Frame> { unsafe table.pointer() }
     public var burstCapacity: Int { table.count }
-    public var kernelDrops: UInt64 { receiver.kernelDrops }
+    public var kernelDrops: UInt64 { mutating get { receiver.kernelDrops } }
     public var ringByteCount: Int { receiver.ring.byteCount }
     public var socketDescriptor: Int32 { receiver.socket.raw }
 

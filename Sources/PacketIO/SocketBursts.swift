@@ -46,9 +46,17 @@ public struct SocketOptions: Sendable {
     /// Indices of the interfaces that count, when there are several.
     private let interfaces: FixedTable<UInt32>
     /// The socket's own drop counter: 32 bits that wrap.
-    private var lastOverflow: UInt32 = 0
+    private var lastDrops: UInt32 = 0
+    private var dropped: UInt64 = 0
     /// Datagrams that found no room in the socket's buffer.
-    public private(set) var kernelDrops: UInt64 = 0
+    public var kernelDrops: UInt64 {
+        mutating get {
+            let drops = sluice_socket_drops(socket.raw)
+            dropped &+= UInt64(drops &- lastDrops)
+            lastDrops = drops
+            return dropped
+        }
+    }
 
     /// - Throws: ENOMEM.
     public init(socket: consuming FileDescriptor, _ options: SocketOptions) throws(IOFailure) {
@@ -116,7 +124,6 @@ public struct SocketOptions: Sendable {
         while i < n {
             let message = unsafe messages.pointer(i)
             let beside = unsafe sluice_read_ancillary(&message.pointee.header)
-            if beside.has_overflow != 0 { noteOverflow(beside.overflow) }
             // For a unicast packet to us both addresses are equal; broadcast and multicast
             // packets name the interface's address as local. This follows address changes.
             if beside.destination == beside.local, accepts(interface: beside.interface) {
@@ -146,12 +153,7 @@ public struct SocketOptions: Sendable {
     }
 
     /// What the opening filter has dropped until now does not count.
-    mutating func startCountingDrops() { lastOverflow = sluice_socket_drops(socket.raw) }
-
-    private mutating func noteOverflow(_ overflow: UInt32) {
-        kernelDrops &+= UInt64(overflow &- lastOverflow)
-        lastOverflow = overflow
-    }
+    mutating func startCountingDrops() { lastDrops = sluice_socket_drops(socket.raw) }
 
     func wait(milliseconds: Int32) {
         _ = sluice_wait(socket.raw, wake, milliseconds)

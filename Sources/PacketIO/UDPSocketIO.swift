@@ -51,7 +51,7 @@ import Wire
 
     public var frames: UnsafeMutablePointer<Frame> { unsafe table.pointer() }
     public var burstCapacity: Int { table.count }
-    public var kernelDrops: UInt64 { receiver.kernelDrops }
+    public var kernelDrops: UInt64 { mutating get { receiver.kernelDrops } }
     public var ringByteCount: Int { receiver.ring.byteCount }
     public var socketDescriptor: Int32 { receiver.socket.raw }
 
@@ -131,7 +131,6 @@ extension FileDescriptor {
     /// What both socket backends ask of a receiving socket.
     public borrowing func prepareForBursts(_ options: SocketOptions) throws(IOFailure) {
         try set(Int32(IPPROTO_IP), IP_PKTINFO, 1, "IP_PKTINFO")
-        try set(SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL")
         setReceiveBuffer(Int32(clamping: options.receiveBuffer))
         if options.interfaces.count == 1 { try bind(toDevice: options.interfaces[0]) }
     }
