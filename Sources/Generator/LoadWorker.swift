@@ -48,6 +48,8 @@ struct LoadWorker: ~Copyable {
     private let stop: StopSignal
     private let frames: UnsafeMutableRawPointer
     private let frameSize: Int
+    /// The template whose packet lies in a slot of `frames`, -1 = another packet.
+    private let held: UnsafeMutablePointer<Int>
 
     // Traffic.
     private let model: FlowModel
@@ -112,6 +114,8 @@ struct LoadWorker: ~Copyable {
             (frames + i * frameSize + 2).copyMemory(from: header, byteCount: header.count)
         }
 
+        held = .allocate(capacity: Self.burst)
+        held.initialize(repeating: -1, count: Self.burst)
         self.thread = UInt32(thread)
         threads = UInt32(plan.threads)
         flows = UInt32((plan.flows - thread + plan.threads - 1) / plan.threads)
@@ -139,6 +143,7 @@ struct LoadWorker: ~Copyable {
 
     deinit {
         frames.deallocate()
+        held.deallocate()
         free(sequences)
         free(generations)
     }
@@ -248,6 +253,7 @@ struct LoadWorker: ~Copyable {
     private mutating func add(_ slot: Int, due: UInt64) {
         let frame = frames + (slot &* frameSize &+ 2)
         if malformedChance > 0, dice.next() & 0xFFFF_FFFF < malformedChance {
+            held[slot] = -1
             return addMalformed(frame)
         }
         if !replay.isEmpty { return addReplay(frame, due: due) }
@@ -273,7 +279,9 @@ struct LoadWorker: ~Copyable {
         let entry = verifier.templates + template
         entry.write(
             model.identity(number, generation), isReply: isReply,
-            mark: Stamp.of(verifier.log.next), sequence: sequence, to: frame + 14)
+            mark: Stamp.of(verifier.log.next), sequence: sequence, to: frame + 14,
+            holdsOne: held[slot] == template)
+        held[slot] = template
         let isDropped =
             entry.pointee.answer < 0
             || entry.pointee.dropsEveryFifth && (sequence & 0xFFFF) % 5 == 0

@@ -95,12 +95,13 @@ extension UnsafeMutablePointer<PacketTemplate> {
     ///   - isReply: from server to client.
     ///   - mark: the packet's stamp, or any other 32 bits.
     ///   - out: room for `length` bytes.
+    ///   - holdsOne: a packet of this template is there: what differs, and only that, is written.
     @inline(__always)
     func write(
         _ flow: FlowIdentity, isReply: Bool, mark: UInt32, sequence: UInt32,
-        to out: UnsafeMutableRawPointer
+        to out: UnsafeMutableRawPointer, holdsOne: Bool = false
     ) {
-        sluice_copy(out, pointee.bytes, pointee.length)
+        if !holdsOne { sluice_copy(out, pointee.bytes, pointee.length) }
         let view = PacketView(unsafeBase: out, count: pointee.length)
         let innerHeader = writeInnerHeader(flow, isReply, sequence, view)
         let inner = writeTransport(flow, isReply, mark, sequence, innerHeader, view)

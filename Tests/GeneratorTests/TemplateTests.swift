@@ -22,20 +22,44 @@ import Wire
         node: 0x0A01_0203, port: 31_337, endpoint: 0x0123_4567_89AB_CDEF, cookie: 0xDEAD_BEEF,
         client: 0x0A12_3456, server: 0xAC1F_0001, clientPort: 51_000)
 
+    /// - Parameter held: a packet of the same template, to be written over.
     private func write(
         _ template: PacketTemplate, isReply: Bool = false, mark: UInt32 = 0x1234_5678,
-        sequence: UInt32 = 0x0102_0304
+        sequence: UInt32 = 0x0102_0304, over held: [UInt8]? = nil
     ) -> [UInt8] {
         var template = template
-        var bytes = [UInt8](repeating: 0xEE, count: template.length)
+        var bytes = held ?? [UInt8](repeating: 0xEE, count: template.length)
         bytes.withUnsafeMutableBytes { buffer in
             withUnsafeMutablePointer(to: &template) {
                 $0.write(
                     Self.flow, isReply: isReply, mark: mark, sequence: sequence,
-                    to: buffer.baseAddress!)
+                    to: buffer.baseAddress!, holdsOne: held != nil)
             }
         }
         return bytes
+    }
+
+    @Test(arguments: [OuterChecksum.valid, .zero])
+    func aPacketOverAnotherOfItsTemplateIsTheSame(_ checksum: OuterChecksum) {
+        for template in TemplateLibrary(Self.plan { $0.outerChecksum = checksum }).templates {
+            for isReply in [false, true] {
+                let held = write(template, isReply: !isReply, mark: 0xFFFF_0001, sequence: 77)
+                #expect(
+                    write(template, isReply: isReply, over: held)
+                        == write(template, isReply: isReply))
+            }
+        }
+    }
+
+    @Test func aReplySwapsTheAddressesWhole() {
+        for template in TemplateLibrary(Self.plan()).templates {
+            let length = template.version == 4 ? 4 : 16
+            let source = Encapsulation.overhead + (template.version == 4 ? 12 : 8)
+            let sent = write(template), reply = write(template, isReply: true)
+            let first = source..<source + length, second = source + length..<source + 2 * length
+            #expect(Array(sent[first]) == Array(reply[second]))
+            #expect(Array(sent[second]) == Array(reply[first]))
+        }
     }
 
     @Test(arguments: [OuterChecksum.valid, .zero], [Generator.Expectation.blog, .reflect])
