@@ -41,7 +41,9 @@ import Wire
 
     @Test(arguments: [OuterChecksum.valid, .zero])
     func aPacketOverAnotherOfItsTemplateIsTheSame(_ checksum: OuterChecksum) {
-        for template in TemplateLibrary(Self.plan { $0.outerChecksum = checksum }).templates {
+        let library = TemplateLibrary(Self.plan { $0.outerChecksum = checksum })
+        defer { withExtendedLifetime(library) {} }
+        for template in library.templates {
             for isReply in [false, true] {
                 let held = write(template, isReply: !isReply, mark: 0xFFFF_0001, sequence: 77)
                 #expect(
@@ -52,7 +54,9 @@ import Wire
     }
 
     @Test func aReplySwapsTheAddressesWhole() {
-        for template in TemplateLibrary(Self.plan()).templates {
+        let library = TemplateLibrary(Self.plan())
+        defer { withExtendedLifetime(library) {} }
+        for template in library.templates {
             let length = template.version == 4 ? 4 : 16
             let source = Encapsulation.overhead + (template.version == 4 ? 12 : 8)
             let sent = write(template), reply = write(template, isReply: true)
