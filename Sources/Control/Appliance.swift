@@ -81,6 +81,7 @@ public struct Appliance {
         try checkMemory(backend, plan)
         try policy?.start(workers: plan.sockets.workers, settings: plan.settings)
         let control = try openControl(&warnings)
+        defer { control?.remove() }
         let sink = try keepPort(probe, backend)
 
         let workers = try startWorkers(backend, placement, plan)
@@ -110,7 +111,6 @@ public struct Appliance {
         loop.run()
         stop(workers)
         server.stop()
-        control?.remove()
         log.info("stopped")
     }
 

@@ -57,6 +57,10 @@ struct BackendChoice: ~Copyable {
                 AF_PACKET, Int32(SOCK_RAW.rawValue), 0, "a packet socket")
             let addresses = try LocalAddresses.ours(
                 chosen: address, onLoopback: interfaces.contains("lo"))
+            guard addresses.count <= PacketFilter.addressLimit else {
+                throw IOFailure(
+                    "serve more than \(PacketFilter.addressLimit) addresses", errno: E2BIG)
+            }
             return try DropHook(
                 interfaces: interfaces, addresses: addresses, followsChanges: address == 0)
         } catch {
@@ -75,6 +79,8 @@ struct AddressFollower: ~Copyable {
     private let watch: AddressWatch
     private let sockets: [Int32]
     private let options: SocketOptions
+    private var isPending = false
+    private var hasFailed = false
 
     init(sockets: [Int32], options: SocketOptions) throws(Failure) {
         do throws(IOFailure) {
@@ -86,9 +92,18 @@ struct AddressFollower: ~Copyable {
         self.options = options
     }
 
-    /// Cheap when nothing has changed.
-    func follow() throws(IOFailure) {
-        guard watch.hasChanged() else { return }
-        for socket in sockets { try PacketSocketIO.follow(socket, options) }
+    /// Cheap when nothing has changed. What fails is tried again at the next call; it throws once.
+    mutating func follow() throws(IOFailure) {
+        if watch.hasChanged() { isPending = true }
+        guard isPending else { return }
+        do throws(IOFailure) {
+            for socket in sockets { try PacketSocketIO.follow(socket, options) }
+        } catch {
+            guard !hasFailed else { return }
+            hasFailed = true
+            throw error
+        }
+        isPending = false
+        hasFailed = false
     }
 }

@@ -9,7 +9,7 @@ struct ControlLoop: ~Copyable {
     private var limits: DrainLimits
     private let signals: SignalReader
     private var healthTCP: HealthTCPPort?
-    private let addresses: AddressFollower?
+    private var addresses: AddressFollower?
     /// Whoever asks who holds the instance lock connects to this.
     private let lock: Int32
     private let policy: PolicyControl?
@@ -87,7 +87,7 @@ struct ControlLoop: ~Copyable {
     }
 
     /// What cannot be followed is served as before.
-    private func followAddresses() {
+    private mutating func followAddresses() {
         do throws(IOFailure) {
             try addresses?.follow()
         } catch {

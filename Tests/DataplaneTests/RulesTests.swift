@@ -298,6 +298,24 @@ struct RulesTests {
         }
     }
 
+    /// Without ports a later fragment would fall to the next rule.
+    @Test func `rules for whole packets do not part a later fragment from its first`() throws {
+        let (first, later) = fragments()
+        let others = rule("udp", .drop) { $0.protocols = ByteSet([17]) }
+        var allowed = try RuleBench(
+            policy(rule("dns", .forward) { $0.ports = [53...53] }, others))
+        #expect(isForwarded(allowed.outcome(of: first)))
+        #expect(isForwarded(allowed.outcome(of: later)))
+        let rest = rule("udp", .forward) { $0.protocols = ByteSet([17]) }
+        var dropped = try RuleBench(policy(rule("dns", .drop) { $0.ports = [53...53] }, rest))
+        #expect(dropped.outcome(of: first) == .dropped(.rule))
+        #expect(dropped.outcome(of: later) == .dropped(.fragment))
+        var strict = try RuleBench(
+            policy(rule("later", .drop) { $0.fragment = .later }, rest))
+        #expect(isForwarded(strict.outcome(of: first)))
+        #expect(strict.outcome(of: later) == .dropped(.rule))
+    }
+
     @Test func `later fragments of IPv6 follow by identification`() throws {
         var bench = try RuleBench(policy(rule("dns", .drop) { $0.ports = [53...53] }))
         func fragment(_ offset: UInt16, _ more: Bool, _ id: UInt32) -> [UInt8] {

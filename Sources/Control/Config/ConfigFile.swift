@@ -10,6 +10,8 @@ public struct Configuration: Sendable {
     public var policy = PolicySet()
     public var logLevel = Logger.Level.info
     public var logFormat = LineLogHandler.Format.text
+    /// The file says nothing at all.
+    var isEmpty = false
 
     public init() {}
 
@@ -49,7 +51,10 @@ public enum ConfigFile {
 
     static func parse(_ text: String, path: String) throws(ConfigErrors) -> Configuration {
         var configuration = Configuration()
-        guard let root = try compose(text, path) else { return configuration }
+        guard let root = try compose(text, path) else {
+            configuration.isEmpty = true
+            return configuration
+        }
         let problems = Problems(path: path)
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
         var reader = ConfigReader(folder: folder)

@@ -43,24 +43,22 @@ struct ControlSocket: Sendable {
     /// The socket's file goes with the appliance.
     func remove() { unlink(path) }
 
-    /// Serves everyone who waits: `answer` turns a command into a reply.
+    /// Serves one who waits, if any: signals and health are looked at between two. `answer` turns a
+    /// command into a reply.
     func serve(_ answer: (String) -> ControlReply) {
-        while true {
-            let client = sluice_accept_nonblocking(descriptor)
-            guard client >= 0 else { return }
-            defer { close(client) }
-            let owner = sluice_peer_uid(client)
-            guard owner == 0 || owner == Int32(bitPattern: geteuid()) else {
-                ControlSocket.send(ControlReply(errors: ["not permitted"]), to: client)
-                continue
-            }
-            let reply =
-                ControlSocket.receiveLine(from: client).map { line in
-                    ControlRequest(line).map { answer($0.command) }
-                        ?? ControlReply(errors: ["expected {\"command\": …} in one line"])
-                } ?? ControlReply(errors: ["no request came"])
-            ControlSocket.send(reply, to: client)
+        let client = sluice_accept_nonblocking(descriptor)
+        guard client >= 0 else { return }
+        defer { close(client) }
+        let owner = sluice_peer_uid(client)
+        guard owner == 0 || owner == Int32(bitPattern: geteuid()) else {
+            return ControlSocket.send(ControlReply(errors: ["not permitted"]), to: client)
         }
+        let reply =
+            ControlSocket.receiveLine(from: client).map { line in
+                ControlRequest(line).map { answer($0.command) }
+                    ?? ControlReply(errors: ["expected {\"command\": …} in one line"])
+            } ?? ControlReply(errors: ["no request came"])
+        ControlSocket.send(reply, to: client)
     }
 
     /// The next line, without its end; nil when it is too long or does not come.
@@ -68,9 +66,14 @@ struct ControlSocket: Sendable {
         from fd: Int32, limit: Int = requestLimit, patience: Int32 = patience
     ) -> Data? {
         var line = Data()
+        // For the whole line: one who sends a byte at a time holds nobody up for longer.
+        let deadline = sluice_monotonic_ns() + UInt64(patience) * 1_000_000
         while line.count < limit {
             var entry = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
-            guard poll(&entry, 1, patience) > 0 else { return nil }
+            let now = sluice_monotonic_ns()
+            guard now < deadline,
+                poll(&entry, 1, Int32((deadline - now) / 1_000_000) + 1) > 0
+            else { return nil }
             var chunk = [UInt8](repeating: 0, count: 512)
             let count = recv(fd, &chunk, chunk.count, 0)
             guard count > 0 else { return nil }

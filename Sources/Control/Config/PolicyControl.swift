@@ -80,6 +80,12 @@ final class PolicyControl: Sendable {
     }
 
     private func publish(_ new: Configuration, _ workers: [WorkerThread]) throws {
+        // Most likely a file that somebody is writing: it would silently forward everything.
+        guard !new.isEmpty || loader.path == nil else {
+            throw ConfigErrors([
+                "\(loader.path ?? ""): empty: to take over the defaults, say so (policy: {})"
+            ])
+        }
         let old = state.withLock { $0.configuration }
         let changed = LiveChange.refused(from: old.run, to: new.run)
         guard changed.isEmpty else {

@@ -80,6 +80,8 @@ struct CompiledRule: BitwiseCopyable {
     var terminal: Rule.Terminal?
     var isLogged = false
     var isDryRun = false
+    /// It asks for fragments.
+    var isAboutFragments = false
     /// Something is left to check.
     var isConditional = false
     var icmp: Match.ICMP?
@@ -380,6 +382,7 @@ private struct ActionTables {
     mutating func add(_ rule: Rule) -> CompiledRule {
         var compiled = CompiledRule()
         compiled.terminal = rule.terminal
+        compiled.isAboutFragments = rule.match.fragment == .later || rule.match.fragment == .any
         compiled.isLogged = rule.isLogged
         compiled.isDryRun = rule.isDryRun
         compiled.icmp = rule.match.icmp

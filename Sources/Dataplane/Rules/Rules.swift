@@ -98,8 +98,16 @@ import Wire
         if policy.dropsUnknownTCP, flow.forwarded == 0, packet.isMidFlowTCP {
             return .drop(.unknownTCP)
         }
+        // A later fragment has no ports and no payload: rules that are not about fragments would
+        // judge it by less than its first.
+        var follows = false
+        if packet.isLaterFragment, policy.fragments == .followFirst {
+            let fate = fates[fate(of: packet, context.now)]
+            if fate == .dropped { return .drop(.fragment) }
+            follows = fate == .forwarded
+        }
         if policy.ruleCount > 0, policy.collect(packet, flow, direction, &found) {
-            if let verdict = act(policy, &packet, context) {
+            if let verdict = act(policy, &packet, context, follows: follows) {
                 if packet.isFragment { remember(policy, packet, verdict, context.now) }
                 return verdict
             }
@@ -109,9 +117,12 @@ import Wire
     }
 
     /// Lets the rules found act in order, and leaves the set empty. Nil when none decided.
+    ///
+    /// - Parameter follows: a later fragment whose first was forwarded: of the rules, only those
+    ///   about fragments decide.
     private mutating func act(
         _ policy: borrowing CompiledPolicy, _ packet: inout Packet,
-        _ context: borrowing ProcessorContext
+        _ context: borrowing ProcessorContext, follows: Bool
     ) -> Verdict? {
         var verdict: Verdict?
         while let index = found.popFirst() {
@@ -122,7 +133,7 @@ import Wire
             if rule.isLogged { emit(policy, index, rule.isDryRun, packet, context.now) }
             guard !rule.isDryRun else { continue }
             verdict = policy.replace(rule, &packet)
-            guard verdict == nil else { continue }
+            guard verdict == nil, !follows || rule.isAboutFragments else { continue }
             switch rule.terminal {
             case .forward: verdict = .forward
             case .drop: verdict = .drop(.rule)
