@@ -48,6 +48,8 @@ struct LoadWorker: ~Copyable {
     private let stop: StopSignal
     private let frames: UnsafeMutableRawPointer
     private let frameSize: Int
+    /// Slots in `frames`: at most `burst`, and so few that large frames stay in the cache.
+    private let slots: Int
     /// The template whose packet lies in a slot of `frames`, -1 = another packet.
     private let held: UnsafeMutablePointer<Int>
 
@@ -107,15 +109,16 @@ struct LoadWorker: ~Copyable {
 
         // The IP header behind 14 bytes of Ethernet stands at a multiple of 16.
         frameSize = (outer + 16 + 63) & ~63
+        slots = min(Self.burst, max(16, (256 << 10) / frameSize))
         frames = UnsafeMutableRawPointer.allocate(
-            byteCount: frameSize * Self.burst, alignment: 64)
-        for i in 0..<Self.burst {
+            byteCount: frameSize * slots, alignment: 64)
+        for i in 0..<slots {
             let header = link.peer + link.own + [0x08, 0x00]
             (frames + i * frameSize + 2).copyMemory(from: header, byteCount: header.count)
         }
 
-        held = .allocate(capacity: Self.burst)
-        held.initialize(repeating: -1, count: Self.burst)
+        held = .allocate(capacity: slots)
+        held.initialize(repeating: -1, count: slots)
         self.thread = UInt32(thread)
         threads = UInt32(plan.threads)
         flows = UInt32((plan.flows - thread + plan.threads - 1) / plan.threads)
@@ -177,7 +180,7 @@ struct LoadWorker: ~Copyable {
             let now = realtime()
             if schedule == nil, now >= end { return }
             var count = 0
-            while count < Self.burst, sent < limit {
+            while count < slots, sent < limit {
                 if schedule == nil { due = now }
                 guard due <= now else { break }
                 noteLag(now &- due)
