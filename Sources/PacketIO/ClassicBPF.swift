@@ -75,6 +75,9 @@ public struct BPFAssembler {
     public mutating func jump(ifLess k: UInt32, to label: Label) {
         branch(BPF_JGE, k, false, label)
     }
+    public mutating func jump(ifAtLeast k: UInt32, to label: Label) {
+        branch(BPF_JGE, k, true, label)
+    }
     public mutating func jump(ifAnySet k: UInt32, to label: Label) {
         branch(BPF_JSET, k, true, label)
     }

@@ -12,7 +12,8 @@ public enum PacketFilter {
     ///
     /// Fragments are refused: the kernel puts them together before (PACKET_FANOUT_FLAG_DEFRAG).
     /// So are frames with a VLAN tag: they belong to the VLAN's own interface. VLAN 0 is no VLAN
-    /// but a priority (IEEE 802.1Q §6.9).
+    /// but a priority (IEEE 802.1Q §6.9). And so are packets from sources that no host can have
+    /// (RFC 1812 §5.3.7), as the kernel does for the other backends.
     ///
     /// - Parameters:
     ///   - addresses: host order; no more than `addressLimit`.
@@ -43,6 +44,10 @@ public enum PacketFilter {
             a.load(ancillary: SKF_AD_IFINDEX)
             require(&a, oneOf: interfaces, else: refused)
         }
+        // 0.0.0.0/8, multicast, reserved and broadcast. Loopback is the worker's to judge.
+        a.loadWord(absolute: ip + 12)
+        a.jump(ifLess: 0x0100_0000, to: refused)
+        a.jump(ifAtLeast: 0xE000_0000, to: refused)
         a.loadWord(absolute: ip + 16)
         require(&a, oneOf: addresses, else: refused)
         a.returnValue(0x40000)  // more than any frame has

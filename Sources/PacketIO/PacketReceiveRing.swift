@@ -133,8 +133,11 @@ public struct PacketRingOptions: Sendable {
         let events = sluice_wait(socket.raw, wake, milliseconds)
         // Down is an error event; being gone after that is none.
         if events > 0, events & Int32(POLLERR) == 0 { return true }
-        return sluice_packet_lost_interface(socket.raw) == 0
+        return !hasLostInterface
     }
+
+    /// The interface that the socket was bound to has been deleted. A system call.
+    public var hasLostInterface: Bool { sluice_packet_lost_interface(socket.raw) != 0 }
 
     @inline(__always)
     private func header(_ place: Place) -> UnsafeMutablePointer<tpacket2_hdr> {

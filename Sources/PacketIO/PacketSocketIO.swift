@@ -93,6 +93,8 @@ import Wire
     public var kernelDrops: UInt64 {
         mutating get {
             drops &+= UInt64(ring.takeDrops())
+            // Asked for a few times a second: a worker that spins never waits and would not notice.
+            if ring.hasLostInterface { interfaceIsGone = true }
             return drops
         }
     }

@@ -253,8 +253,9 @@ def test_the_interface_of_the_address_is_served_and_no_other(fresh, second_cable
     gateway.check_silence()
 
 
-def test_an_interface_that_goes_turns_health_to_503(fresh, second_cable):
-    fresh.start_appliance("--io", "packet", "--workers", 2, "--interface", "eth1")
+@pytest.mark.parametrize("how", [(), ("--busy-poll",)])
+def test_an_interface_that_goes_turns_health_to_503(fresh, second_cable, how):
+    fresh.start_appliance("--io", "packet", "--workers", 2, "--interface", "eth1", *how)
     ip(fresh, "appliance", "link", "set", "eth1", "down")
     time.sleep(2)
     assert fresh.health()[0] == 200, "being down is no fault of ours"

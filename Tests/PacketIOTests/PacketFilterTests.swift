@@ -18,7 +18,7 @@ struct PacketFilterTests {
         guard packet.count >= udp + 4, packet[udp + 2] == 0x17, packet[udp + 3] == 0xC1 else {
             return false
         }
-        return packet[6] & 0x3F == 0 && packet[7] == 0
+        return packet[6] & 0x3F == 0 && packet[7] == 0 && (1..<224).contains(packet[12])
             && Array(packet[16..<20]) == bigEndian(Self.ours)
     }
 
@@ -44,6 +44,19 @@ struct PacketFilterTests {
         let addresses = (0..<UInt32(PacketFilter.addressLimit)).map { Self.ours &+ $0 }
         let filter = try KernelFilter(PacketFilter.program(addresses: addresses.reversed()))
         #expect(try filter.accepts(Self.ethernet + HostileBytes.valid[0]))
+    }
+
+    /// RFC 1812 §5.3.7; the borders of what is a source.
+    @Test(arguments: [
+        ([0, 0, 0, 0], false), ([0, 255, 255, 255], false), ([1, 0, 0, 0], true),
+        ([127, 0, 0, 1], true), ([223, 255, 255, 255], true), ([224, 0, 0, 0], false),
+        ([240, 0, 0, 1], false), ([255, 255, 255, 255], false),
+    ])
+    func `no packet is from everyone or nobody`(source: [UInt8], isTaken: Bool) throws {
+        let filter = try KernelFilter(PacketFilter.program(addresses: [Self.ours]))
+        var packet = HostileBytes.valid[0]
+        packet.replaceSubrange(12..<16, with: source)
+        #expect(try filter.accepts(Self.ethernet + packet) == isTaken)
     }
 
     @Test func `frames of other protocols are not ours`() throws {
