@@ -50,20 +50,20 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
         .target(name: "SluiceCore", dependencies: ["Wire", "PacketIO", "Dataplane"]),
-        .target(name: "Sluice", dependencies: ["SluiceCore", "Control"]),
+        .target(
+            name: "Sluice",
+            dependencies: [
+                "SluiceCore", "Control",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         .target(
             name: "SluiceTesting", dependencies: ["CSluice", "SluiceCore"], swiftSettings: hot),
 
         // The emulator, and what it will share with the traffic generator.
         .target(name: "Gateway", dependencies: ["Wire"]),
 
-        .executableTarget(
-            name: "SluiceCommand",
-            dependencies: [
-                "Sluice",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
-            ]),
+        .executableTarget(name: "SluiceCommand", dependencies: ["Sluice"]),
         .executableTarget(
             name: "GatewayCommand",
             dependencies: [

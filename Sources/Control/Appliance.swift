@@ -15,8 +15,7 @@ public struct Appliance {
     private let options: RunOptions
     private let log: Logger
     private let body: WorkerBody
-    /// With a config file: rules that can be reloaded.
-    private let policy: PolicyControl?
+    private let configuration: ConfigurationControl
     /// Nil = the default path, and only with a config file.
     private let controlPath: String?
 
@@ -29,24 +28,24 @@ public struct Appliance {
 
     @usableFromInline
     init(_ options: RunOptions, _ body: WorkerBody, _ log: Logger) {
-        self.options = options
-        self.body = body
-        self.log = log
-        policy = nil
-        controlPath = nil
+        var configuration = Configuration()
+        configuration.run = options
+        let loader = ConfigLoader(path: nil, flags: [:], environment: [:], processor: body.shape)
+        self.init(configuration, loader: loader, body: body, control: nil, log: log)
     }
 
-    /// An appliance whose policy is the rules of a config file, which `loader` reads again at
-    /// every reload.
+    /// An appliance with a config file, if `loader` has one: it reads it again at every reload.
     ///
     /// - Parameter control: path of the control socket; nil = the default one.
-    public init(_ configuration: Configuration, loader: ConfigLoader, control: String?, log: Logger)
-    {
-        let policy = PolicyControl(loader: loader, configuration)
+    public init(
+        _ configuration: Configuration, loader: ConfigLoader, body: WorkerBody, control: String?,
+        log: Logger
+    ) {
         options = configuration.run
-        body = WorkerBody(Rules.self) { try policy.makeProcessor(worker: $0) }
+        self.body = body
         self.log = log
-        self.policy = policy
+        self.configuration = ConfigurationControl(
+            loader: loader, processor: body.shape, configuration)
         controlPath = control
     }
 
@@ -79,19 +78,21 @@ public struct Appliance {
         let backend = choice.backend
         let plan = try makePlan(backend, interfaces, placement, &warnings)
         try checkMemory(backend, plan)
-        try policy?.start(workers: plan.sockets.workers, settings: plan.settings)
+        let first = try configuration.start(
+            workers: plan.sockets.workers, settings: plan.settings)
         let control = try openControl(&warnings)
         defer { control?.remove() }
         let sink = try keepPort(probe, backend)
 
-        let workers = try startWorkers(backend, placement, plan)
+        let workers = try startWorkers(backend, placement, plan, first)
         let follower =
             backend == .packet
             ? try AddressFollower(
                 sockets: workers.map { $0.facts.withLock { $0.socket } }, options: plan.sockets)
             : nil
         let gauges = Gauges(
-            backend: backend, workers: workers, ruleNames: body.ruleNames, policy: policy)
+            backend: backend, workers: workers, processor: body.shape,
+            configuration: configuration)
         for worker in workers { try worker.dropPrivileges() }
         guard sluice_drop_capabilities() == 0 else {
             throw Failure(IOFailure("drop capabilities"))
@@ -107,7 +108,9 @@ public struct Appliance {
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
-            addresses: follower, lock: lockDescriptor, policy: policy, control: control, log: log)
+            addresses: follower, lock: lockDescriptor, configuration: configuration,
+            control: control,
+            log: log)
         loop.run()
         stop(workers)
         server.stop()
@@ -133,7 +136,7 @@ public struct Appliance {
     /// Only with a config file there is something to control. A default socket that cannot be had
     /// is no reason not to serve.
     private func openControl(_ warnings: inout [String]) throws(Failure) -> ControlSocket? {
-        guard policy != nil else { return nil }
+        guard configuration.isReloadable else { return nil }
         do throws(Failure) {
             return try ControlSocket(path: controlPath ?? ControlSocket.defaultPath)
         } catch {
@@ -232,12 +235,12 @@ public struct Appliance {
     }
 
     private func startWorkers(
-        _ backend: IOBackend, _ placement: Placement, _ plan: WorkerPlan
+        _ backend: IOBackend, _ placement: Placement, _ plan: WorkerPlan, _ first: Snapshot
     ) throws(Failure) -> [WorkerThread] {
         var workers: [WorkerThread] = []
         for (index, cpu) in placement.cpus.enumerated() {
             let worker = try WorkerThread(
-                index: index, cpu: cpu, rules: body.ruleNames.count)
+                index: index, cpu: cpu, processor: body.shape, first: first)
             try worker.start { [body, plan] in try body.serve(backend, plan, $0) }
             workers.append(worker)
         }
@@ -258,9 +261,9 @@ public struct Appliance {
         if gauges.backend == .raw, gauges.workers.count > 8 {
             log.warning("raw offers every packet to every worker: for so many use --io udp")
         }
-        if let policy {
-            let rules = policy.ruleHits.count
-            log.info("policy: \(rules) rules, tables \(policy.tableBytes >> 10) KiB")
+        if configuration.isReloadable, let bytes = configuration.tableBytes {
+            let rules = configuration.ruleHits.count
+            log.info("policy: \(rules) rules, tables \(bytes >> 10) KiB")
         }
         log.info(
             "\(gauges.backend.rawValue): \(gauges.workers.count) workers, \(total >> 20) MiB, health on http://\(options.health)/health"

@@ -5,6 +5,7 @@ import PacketIO
 @usableFromInline
 struct WorkerPlan: Sendable {
     @usableFromInline var sockets: SocketOptions
+    /// What a first snapshot has.
     @usableFromInline var settings: PathSettings
     @usableFromInline var flowsPerWorker: Int
     @usableFromInline var seed: UInt64
@@ -13,10 +14,37 @@ struct WorkerPlan: Sendable {
     @usableFromInline var patience: UInt64
 }
 
+/// What the control side must know of a processor, its type erased.
+public struct ProcessorShape: Sendable {
+    let ruleNames: [String]
+    @usableFromInline let parts: [ProcessorPart]
+    /// It decides by the section `policy`.
+    public var hasRules: Bool { parts.contains(where: \.isRules) }
+    /// Reads and validates the configuration.
+    let read: @Sendable (any Decoder) throws -> any Sendable
+    /// A snapshot of what `read` gave.
+    let makeSnapshot: @Sendable (any Sendable, PathSettings, UInt64) -> Snapshot
+
+    public init<Processor: PacketProcessor & ~Copyable>(_ processor: Processor.Type) {
+        ruleNames = Processor.ruleNames
+        parts = Processor.parts
+        read = { decoder in
+            let configuration = try Processor.configuration(from: decoder)
+            try Processor.validate(configuration)
+            return configuration
+        }
+        makeSnapshot = { configuration, settings, generation in
+            // What `read` gave.
+            ProcessorSnapshot(
+                configuration as! Processor.Configuration, settings: settings,
+                generation: generation)
+        }
+    }
+}
+
 /// What a worker thread does, with backend and processor already chosen.
-@usableFromInline
-struct WorkerBody: Sendable {
-    @usableFromInline let ruleNames: [String]
+public struct WorkerBody: Sendable {
+    public let shape: ProcessorShape
     /// Bytes of a flow table of so many entries.
     @usableFromInline let tableBytes: @Sendable (Int) -> Int
     @usableFromInline let serve: @Sendable (IOBackend, WorkerPlan, WorkerThread) throws -> Void
@@ -24,22 +52,17 @@ struct WorkerBody: Sendable {
     /// The one place where the choice of a backend becomes a type. Inlinable down to the packet
     /// loop: the module that names the processor compiles the loop for it.
     @inlinable
-    init<Processor: PacketProcessor & ~Copyable>(_ processor: Processor.Type) {
-        self.init(processor) { try Processor(worker: $0) }
-    }
-
-    /// - Parameter make: makes the processor of a worker, on the worker's thread.
-    @inlinable
-    init<Processor: PacketProcessor & ~Copyable>(
-        _ processor: Processor.Type, make: @escaping @Sendable (Int) throws -> Processor
-    ) {
-        ruleNames = Processor.ruleNames
-        tableBytes = { FlowTable<Processor.FlowState>.byteCount(capacity: $0) }
+    public init<Processor: PacketProcessor & ~Copyable>(_ processor: Processor.Type) {
+        shape = ProcessorShape(processor)
+        tableBytes = { [parts = shape.parts] in
+            WorkerLink.byteCount(of: parts)
+                + FlowTable<Processor.FlowState>.byteCount(capacity: $0)
+        }
         serve = { backend, plan, thread in
             switch backend {
-            case .packet: try serveWorker(PacketSocketIO.self, plan, thread, make)
-            case .udp: try serveWorker(UDPSocketIO.self, plan, thread, make)
-            case .raw: try serveWorker(RawSocketIO.self, plan, thread, make)
+            case .packet: try serveWorker(PacketSocketIO.self, processor, plan, thread)
+            case .udp: try serveWorker(UDPSocketIO.self, processor, plan, thread)
+            case .raw: try serveWorker(RawSocketIO.self, processor, plan, thread)
             }
         }
     }
@@ -48,8 +71,7 @@ struct WorkerBody: Sendable {
 /// The life of a worker thread: open, keep step, serve until told to stop.
 @inlinable
 func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Copyable>(
-    _ backend: IO.Type, _ plan: WorkerPlan, _ thread: WorkerThread,
-    _ make: (Int) throws -> Processor
+    _ backend: IO.Type, _ processor: Processor.Type, _ plan: WorkerPlan, _ thread: WorkerThread
 ) throws {
     var sockets = plan.sockets
     sockets.worker = thread.index
@@ -62,9 +84,8 @@ func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Co
     let slot = UnsafeMutablePointer<Worker<IO, Processor>>.allocate(capacity: 1)
     slot.initialize(
         to: try Worker(
-            index: thread.index, io: io, processor: try make(thread.index),
-            settings: plan.settings, flowCapacity: plan.flowsPerWorker, seed: plan.seed,
-            counters: thread.counters, node: thread.node))
+            index: thread.index, io: io, link: thread.link, flowCapacity: plan.flowsPerWorker,
+            seed: plan.seed, counters: thread.counters, node: thread.node))
     thread.noteOpen(socket: socket, ring: ringBytes, tables: slot.pointee.byteCount)
     try thread.keepStep()
     try slot.pointee.io.release()

@@ -12,12 +12,14 @@ struct ControlLoop: ~Copyable {
     private var addresses: AddressFollower?
     /// Whoever asks who holds the instance lock connects to this.
     private let lock: Int32
-    private let policy: PolicyControl?
+    private let configuration: ConfigurationControl
     private let control: ControlSocket?
     private var log: Logger
     private var drain: Drain?
     private var lastHealth = Health.starting
     private var sampler: BusySampler
+    /// Events lost, by part of the processor, as far as the log says.
+    private var lost: [UInt64]
 
     private static let tickMilliseconds: Int32 = 100
     /// Workers look for a new snapshot every burst and are woken for it: milliseconds.
@@ -26,7 +28,7 @@ struct ControlLoop: ~Copyable {
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
         healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
-        policy: PolicyControl?, control: ControlSocket?, log: Logger
+        configuration: ConfigurationControl, control: ControlSocket?, log: Logger
     ) {
         self.gauges = gauges
         limits = drain
@@ -34,7 +36,8 @@ struct ControlLoop: ~Copyable {
         self.healthTCP = healthTCP
         self.addresses = addresses
         self.lock = lock
-        self.policy = policy
+        self.configuration = configuration
+        lost = gauges.processor.parts.map { _ in 0 }
         self.control = control
         self.log = log
         sampler = BusySampler(now: sluice_monotonic_ns(), busy: ControlLoop.busy(gauges))
@@ -53,12 +56,11 @@ struct ControlLoop: ~Copyable {
             followAddresses()
             TCPClients.turnAway(lock)
             serveControl()
-            if let policy {
-                policy.logEvents(log)
-                _ = policy.settle(workers: gauges.workers.count)
-            }
+            configuration.handleEvents(gauges.workers, log)
+            _ = configuration.settle(workers: gauges.workers)
             if let ratios = sampler.sample(now: now, busy: ControlLoop.busy(gauges)) {
                 gauges.setBusy(ratios)
+                configuration.logLosses(gauges.workers, &lost, log)
             }
             if drain?.isOver(now: now, packets: gauges.packetsReceived) == true {
                 log.info("drained")
@@ -107,32 +109,33 @@ struct ControlLoop: ~Copyable {
 
     /// Takes the configuration over that the file holds now, or says why not and changes nothing.
     private mutating func reload() -> ControlReply {
-        guard let policy else {
+        guard configuration.isReloadable else {
             log.info("no config file is in use: nothing to reload")
             return ControlReply(errors: ["no config file is in use"])
         }
         do throws(ConfigErrors) {
-            let configuration = try policy.reload(workers: gauges.workers)
-            limits = configuration.run.drain
-            log = configuration.makeLogger()
+            let new = try configuration.reload(workers: gauges.workers)
+            limits = new.run.drain
+            log = new.makeLogger()
         } catch {
             for line in error.lines { log.error("not reloaded: \(line)") }
             return ControlReply(errors: error.lines)
         }
-        let generation = policy.reloads.generation
-        guard isAdopted(policy) else {
+        let generation = configuration.reloads.generation
+        guard isAdopted() else {
             let text = "generation \(generation) waits for a worker that makes no progress"
             log.warning("\(text)")
             return ControlReply(errors: [text])
         }
-        log.info("reloaded: generation \(generation), \(policy.ruleHits.count) rules")
+        let rules = gauges.processor.hasRules ? ", \(configuration.ruleHits.count) rules" : ""
+        log.info("reloaded: generation \(generation)\(rules)")
         return ControlReply(generation: generation)
     }
 
     /// Waits until every worker reads the newest snapshot.
-    private func isAdopted(_ policy: PolicyControl) -> Bool {
+    private func isAdopted() -> Bool {
         for _ in 0..<ControlLoop.adoptionPatience {
-            if policy.settle(workers: gauges.workers.count) { return true }
+            if configuration.settle(workers: gauges.workers) { return true }
             usleep(1000)
         }
         return false

@@ -8,6 +8,7 @@ struct MetricsText {
         var metrics = MetricsText()
         metrics.packets(readings)
         metrics.policy(readings)
+        metrics.processor(readings)
         metrics.flows(readings)
         metrics.workers(readings)
         metrics.appliance(readings)
@@ -47,6 +48,24 @@ struct MetricsText {
                 sample(
                     "endpoint_packets_total", [("endpoint", entry.name), ("verdict", verdict)],
                     count)
+            }
+        }
+    }
+
+    private mutating func processor(_ r: Readings) {
+        family("events_emitted_total", "counter", "Events handed to the control side")
+        for (worker, reading) in r.workers.enumerated() {
+            sample("events_emitted_total", [("worker", "\(worker)")], reading.eventsEmitted)
+        }
+        family("events_lost_total", "counter", "Events that found no room or were too many")
+        for (worker, reading) in r.workers.enumerated() {
+            sample("events_lost_total", [("worker", "\(worker)")], reading.eventsLost)
+        }
+        for name in r.processorCounters {
+            let metric = "processor_\(name)_total"
+            family(metric, "counter", "Counted by the processor")
+            for (worker, reading) in r.workers.enumerated() {
+                sample(metric, [("worker", "\(worker)")], reading.processor[name] ?? 0)
             }
         }
     }

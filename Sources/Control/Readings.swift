@@ -12,6 +12,10 @@ public struct Readings: Sendable {
         public var values: [CounterID: UInt64] = [:]
         public var drops: [DropReason: UInt64] = [:]
         public var bursts: [UInt64] = []
+        public var eventsEmitted: UInt64 = 0
+        public var eventsLost: UInt64 = 0
+        /// The processor's own counters, by name.
+        public var processor: [String: UInt64] = [:]
         /// Seconds since the last progress.
         public var heartbeatAge = 0.0
         /// Share of the last second spent on packets.
@@ -32,6 +36,8 @@ public struct Readings: Sendable {
     public var rules: [(name: String, hits: UInt64)] = []
     public var endpoints: [EndpointReading] = []
     public var reloads = ReloadReading()
+    /// Names of the processor's own counters, in its order.
+    public var processorCounters: [String] = []
     public var health = Health.starting
     public var version = ""
     public var backend = ""
@@ -52,20 +58,21 @@ public struct Readings: Sendable {
 final class Gauges: Sendable {
     let backend: IOBackend
     let workers: [WorkerThread]
-    let ruleNames: [String]
-    let policy: PolicyControl?
+    let processor: ProcessorShape
+    let configuration: ConfigurationControl
     let started = sluice_monotonic_ns()
     let isDraining = Atomic(false)
     /// Busy share of the last second, by worker; sampled by the control loop.
     private let busy: Mutex<[Double]>
 
     init(
-        backend: IOBackend, workers: [WorkerThread], ruleNames: [String], policy: PolicyControl?
+        backend: IOBackend, workers: [WorkerThread], processor: ProcessorShape,
+        configuration: ConfigurationControl
     ) {
         self.backend = backend
         self.workers = workers
-        self.ruleNames = ruleNames
-        self.policy = policy
+        self.processor = processor
+        self.configuration = configuration
         busy = Mutex([Double](repeating: 0, count: workers.count))
     }
 
@@ -83,14 +90,12 @@ final class Gauges: Sendable {
         var readings = Readings()
         let ratios = busy.withLock { $0 }
         readings.workers = zip(workers, ratios).map { read($0, busy: $1) }
-        if let policy {
-            readings.rules = policy.ruleHits
-            readings.reloads = policy.reloads
-        } else {
-            readings.rules = ruleNames.indices.map { rule in
-                (ruleNames[rule], workers.reduce(0) { $0 + $1.counters.readRule(rule) })
-            }
+        readings.rules = processor.ruleNames.enumerated().map { rule, name in
+            (name, workers.reduce(0) { $0 + $1.counters.readRule(rule) })
         }
+        readings.rules += configuration.ruleHits
+        readings.reloads = configuration.reloads
+        readings.processorCounters = ProcessorReading.names(processor.parts)
         readings.endpoints = readEndpoints()
         readings.health = health
         readings.version = SluiceVersion.text
@@ -112,6 +117,15 @@ final class Gauges: Sendable {
         let beat = reading[.heartbeat]
         reading.heartbeatAge = beat == 0 || beat > now ? 0 : Double(now - beat) / 1e9
         reading.busyRatio = busy
+        for part in processor.parts.indices {
+            let events = worker.counters.readEvents(part: part)
+            reading.eventsEmitted += events.emitted
+            reading.eventsLost += events.lost
+            for (name, slot) in processor.parts[part].counters {
+                reading.processor[ProcessorReading.metricName(name), default: 0] +=
+                    worker.counters.read(part: part, slot: slot)
+            }
+        }
         return reading
     }
 
@@ -123,6 +137,36 @@ final class Gauges: Sendable {
             sums[name, default: .init(name: name)].dropped += entry.dropped
         }
         return sums.values.sorted { $0.name < $1.name }
+    }
+}
+
+/// The processor's own counters.
+enum ProcessorReading {
+    /// Names as in metrics, each once, in the order of the parts.
+    static func names(_ parts: [ProcessorPart]) -> [String] {
+        var names: [String] = []
+        for counter in parts.flatMap(\.counters) {
+            let name = metricName(counter.name)
+            if !names.contains(name) { names.append(name) }
+        }
+        return names
+    }
+
+    /// `dnsQueries` and `DNSQueries` → `dns_queries`. What cannot be in a metric's name becomes an
+    /// underscore; cases that come out alike share a metric.
+    static func metricName(_ name: String) -> String {
+        let letters = Array(name)
+        var text = ""
+        for (i, letter) in letters.enumerated() {
+            let isWord = letter.isASCII && (letter.isLetter || letter.isNumber)
+            let startsWord =
+                letter.isUppercase && i > 0
+                && (!letters[i - 1].isUppercase
+                    || i + 1 < letters.count && letters[i + 1].isLowercase)
+            if startsWord, !text.isEmpty, !text.hasSuffix("_") { text += "_" }
+            text += isWord ? letter.lowercased() : "_"
+        }
+        return text
     }
 }
 

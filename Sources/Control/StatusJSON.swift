@@ -23,6 +23,7 @@ enum StatusJSON {
         var totals: Counts
         var rules: [String: UInt64]
         var endpoints: [String: [String: UInt64]]
+        var processor: [String: UInt64]
         var workers: [WorkerStatus]
 
         init(_ r: Readings) {
@@ -36,6 +37,10 @@ enum StatusJSON {
             endpoints = Dictionary(
                 r.endpoints.map { ($0.name, ["forward": $0.forwarded, "drop": $0.dropped]) }
             ) { first, _ in first }
+            processor = Dictionary(
+                uniqueKeysWithValues: r.processorCounters.map { name in
+                    (name, r.workers.reduce(0) { $0 + ($1.processor[name] ?? 0) })
+                })
             workers = r.workers.enumerated().map { WorkerStatus(index: $0, $1) }
         }
     }

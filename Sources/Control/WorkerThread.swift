@@ -14,6 +14,7 @@ final class WorkerThread: Sendable {
     @usableFromInline let index: Int
     let cpu: Int
     @usableFromInline let counters: CounterBlock
+    @usableFromInline let link: WorkerLink
     @usableFromInline let waker: Waker
     let facts = Mutex(Facts())
 
@@ -33,11 +34,16 @@ final class WorkerThread: Sendable {
         var tableBytes = 0
     }
 
-    init(index: Int, cpu: Int, rules: Int) throws(Failure) {
+    /// - Parameter first: what the worker starts with.
+    init(index: Int, cpu: Int, processor: ProcessorShape, first: Snapshot) throws(Failure) {
         self.index = index
         self.cpu = cpu
         do throws(IOFailure) {
-            counters = try CounterBlock(rules: rules, node: sluice_node_of_cpu(Int32(cpu)))
+            let node = sluice_node_of_cpu(Int32(cpu))
+            counters = try CounterBlock(
+                rules: processor.ruleNames.count, parts: processor.parts.count, node: node)
+            link = try WorkerLink(parts: processor.parts, node: node)
+            link.publish(first)
             waker = try Waker()
         } catch {
             throw Failure(error)

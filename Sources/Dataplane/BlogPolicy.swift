@@ -14,11 +14,11 @@ public struct BlogPolicy: PacketProcessor {
     @usableFromInline let weaklyTyped = Needle("weakly typed")
     @usableFromInline let stronglyTyped = Needle("strongly typed")
 
-    public init(worker: Int) {}
+    public init(configuration: NoConfiguration, worker: Int) {}
 
     @inlinable @inline(__always)
     public mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
         switch packet.protocolNumber {
         case IPProtocol.udp where packet.uses(port: BlogPolicy.chatPort):
@@ -31,7 +31,7 @@ public struct BlogPolicy: PacketProcessor {
     }
 
     @inlinable @inline(__always)
-    func chat(_ packet: inout Packet, _ context: inout ProcessorContext) -> Verdict {
+    func chat(_ packet: inout Packet, _ context: inout Context) -> Verdict {
         guard let found = packet.firstIndex(of: dropMe, or: weaklyTyped) else { return .forward }
         guard found.isSecond, !packet.contains(dropMe, from: found.index) else {
             context.hit(rule: 0)
@@ -50,7 +50,7 @@ public struct BlogPolicy: PacketProcessor {
 
     /// Only echo messages carry a sequence number (RFC 792): ICMP errors pass.
     @inlinable @inline(__always)
-    func ping(_ packet: borrowing Packet, _ context: inout ProcessorContext) -> Verdict {
+    func ping(_ packet: borrowing Packet, _ context: inout Context) -> Verdict {
         guard let icmp = packet.icmp,
             icmp.type == ICMPHeader.echoRequest || icmp.type == ICMPHeader.echoReply,
             icmp.sequence % 5 == 0
@@ -62,10 +62,10 @@ public struct BlogPolicy: PacketProcessor {
 
 /// Forwards everything: the floor that other processors are measured against.
 public struct PassThrough: PacketProcessor {
-    public init(worker: Int) {}
+    public init(configuration: NoConfiguration, worker: Int) {}
 
     @inlinable
     public mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict { .forward }
 }

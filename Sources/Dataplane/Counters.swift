@@ -3,8 +3,8 @@ import PacketIO
 import Synchronization
 import Wire
 
-/// The counters of one worker, by name; drops, burst sizes, rules and endpoints follow them in
-/// the block.
+/// The counters of one worker, by name; drops, burst sizes, rules, endpoints and the parts of a
+/// processor follow them in the block.
 public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
     case packetsReceived
     case bytesReceived
@@ -35,7 +35,7 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
     /// Upper bounds of the burst histogram; one more bucket stands for +Inf.
     public static let burstBounds = [1, 2, 4, 8, 16, 32, 64]
     /// Endpoints counted one by one; further ones share the last entry.
-    public static let endpointCapacity = 64
+    @inlinable public static var endpointCapacity: Int { 64 }
 
     @usableFromInline static let dropsBase = CounterID.allCases.count
     @usableFromInline static let burstBase = dropsBase + DropReason.allCases.count
@@ -49,15 +49,26 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
     @usableFromInline let rules: Int
     @usableFromInline let endpoints: Int
     public let ruleCount: Int
+    public let partCount: Int
 
-    /// - Throws: ENOMEM.
-    public init(rules count: Int, node: Int32) throws(IOFailure) {
+    /// The block of a worker with this processor. - Throws: ENOMEM.
+    public init<Processor: PacketProcessor & ~Copyable>(
+        _ type: Processor.Type, node: Int32 = -1
+    ) throws(IOFailure) {
+        try self.init(
+            rules: Processor.ruleNames.count, parts: Processor.parts.count, node: node)
+    }
+
+    /// - Parameter parts: those of the processor. - Throws: ENOMEM.
+    public init(rules count: Int, parts: Int = 1, node: Int32) throws(IOFailure) {
         ruleCount = count
+        partCount = parts
         drops = CounterBlock.dropsBase
         burstBuckets = CounterBlock.burstBase
         rules = CounterBlock.rulesBase
         endpoints = CounterBlock.rulesBase + count
-        let total = endpoints + CounterBlock.endpointCapacity * CounterBlock.endpointWords
+        let total =
+            endpoints + CounterBlock.endpointTableWords + parts * CounterBlock.partWords
         // Whole pages: no other writer shares a cache line.
         let bytes = (total * 8 + 4095) & ~4095
         guard let memory = unsafe sluice_node_alloc(bytes, node) else {
@@ -103,9 +114,26 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
         addWord(rules &+ rule, 1)
     }
 
+    // ---- Parts of the processor: a word for every byte that a counter's case may be, then two
+    // for events.
+
+    @inlinable static var partWords: Int { 264 }
+    @inlinable static var emittedSlot: Int { 256 }
+    @inlinable static var lostSlot: Int { 257 }
+
+    @inlinable @inline(__always)
+    func add(part: Int, slot: Int, _ amount: UInt64 = 1) {
+        // Sound: the worker has checked that there is room for all parts; a slot is a byte or one
+        // of the two above.
+        addWord(
+            endpoints &+ CounterBlock.endpointTableWords &+ part &* CounterBlock.partWords &+ slot,
+            amount)
+    }
+
     // ---- Endpoints: a small open-addressed table of {used, id, forwarded, dropped}.
 
     @inlinable static var endpointWords: Int { 4 }
+    @inlinable static var endpointTableWords: Int { endpointCapacity * endpointWords }
 
     /// The entry of an endpoint (its first word), made on first sight. The last one takes all that
     /// find no room.
@@ -140,6 +168,21 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
     public func read(_ id: CounterID) -> UInt64 { readWord(id.rawValue) }
     public func read(_ reason: DropReason) -> UInt64 { readWord(drops + Int(reason.rawValue)) }
     public func readRule(_ rule: Int) -> UInt64 { readWord(rules + rule) }
+
+    /// - Parameter slot: see `ProcessorPart.counters`.
+    public func read(part: Int, slot: Int) -> UInt64 {
+        precondition(part >= 0 && part < partCount && slot >= 0 && slot < CounterBlock.partWords)
+        return readWord(
+            endpoints + CounterBlock.endpointTableWords + part * CounterBlock.partWords + slot)
+    }
+
+    /// Events that a part emitted, and how many of its events were lost.
+    public func readEvents(part: Int) -> (emitted: UInt64, lost: UInt64) {
+        (
+            read(part: part, slot: CounterBlock.emittedSlot),
+            read(part: part, slot: CounterBlock.lostSlot)
+        )
+    }
 
     /// Bursts by size: one count for each of `burstBounds`, then the larger ones; not cumulative.
     public func readBursts() -> [UInt64] { (0..<8).map { readWord(burstBuckets + $0) } }

@@ -4,6 +4,9 @@ public enum Verdict: Equatable, BitwiseCopyable, Sendable {
     case forward
     /// Send nothing.
     case drop(DropReason)
+
+    /// Send nothing, because a user's processor said so.
+    @inlinable public static var drop: Verdict { .drop(.processor) }
 }
 
 /// Why a packet was dropped: one closed list, in metrics and in code. Every received packet that

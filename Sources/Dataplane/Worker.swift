@@ -24,6 +24,10 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     @usableFromInline let scratchSize: Int
     @usableFromInline var nextHousekeeping: UInt64 = 0
     @usableFromInline var endpoints: EndpointCounter
+    @usableFromInline let link: WorkerLink
+    private let ownsLink: Bool
+    /// Address of the snapshot in force, as in the link.
+    @usableFromInline var adopted: UInt64
 
     /// How long an idle worker sleeps at most: it beats a few times a second.
     @inlinable static var sleepMilliseconds: Int32 { 250 }
@@ -31,12 +35,38 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     /// An idle table is swept once in so many housekeepings (about 30 s).
     @inlinable static var sweepRounds: Int { 120 }
 
+    /// A worker with the processor and the settings of the snapshot that was published to its
+    /// link; it adopts later ones as they come.
+    ///
+    /// - Parameters:
+    ///   - counters, link: made for this kind of processor.
+    /// - Throws: ENOMEM, and what the processor throws.
+    public init(
+        index: Int, io: consuming IO, link: WorkerLink, flowCapacity: Int, seed: UInt64,
+        counters: CounterBlock, node: Int32 = -1
+    ) throws {
+        let address = link.newest
+        let snapshot = Worker.typed(link.snapshot(at: address))
+        let processor = try Processor(configuration: snapshot.configuration, worker: index)
+        try self.init(
+            index: index, io: io, processor: processor, settings: snapshot.settings,
+            flowCapacity: flowCapacity, seed: seed, counters: counters, node: node, link: link)
+        link.noteAdopted(snapshot.generation)
+    }
+
+    /// - Parameter link: nil = one of its own, through which no configuration comes.
     /// - Throws: ENOMEM.
     public init(
         index: Int, io: consuming IO, processor: consuming Processor, settings: PathSettings,
-        flowCapacity: Int, seed: UInt64, counters: CounterBlock, node: Int32 = -1
+        flowCapacity: Int, seed: UInt64, counters: CounterBlock, node: Int32 = -1,
+        link given: WorkerLink? = nil
     ) throws(IOFailure) {
         let size = Packet.scratchSize
+        let parts = Processor.parts
+        let link = if let given { given } else { try WorkerLink(parts: parts, node: node) }
+        // The packet path counts and emits without looking again.
+        precondition(counters.partCount >= parts.count, "counters of another processor")
+        precondition(link.fits(parts), "the link of another processor")
         let flows = try FlowTable(
             capacity: flowCapacity, node: node, seed: seed, fresh: Processor.newFlow)
         guard let scratch = unsafe sluice_node_alloc(size, node) else {
@@ -49,20 +79,48 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         self.flows = flows
         self.counters = counters
         endpoints = EndpointCounter(counters)
+        self.link = link
+        ownsLink = given == nil
+        adopted = link.newest
         scratchSize = size
         unsafe self.scratch = unsafe scratch
     }
 
-    deinit { unsafe sluice_node_free(scratch, scratchSize) }
+    deinit {
+        unsafe sluice_node_free(scratch, scratchSize)
+        if ownsLink { unsafe link.free() }
+    }
 
     /// Memory of this worker beside its buffer ring, bytes.
-    public var byteCount: Int { flows.byteCount + scratchSize }
+    public var byteCount: Int { flows.byteCount + scratchSize + link.byteCount }
+
+    @inlinable
+    static func typed(
+        _ snapshot: Snapshot
+    ) -> ProcessorSnapshot<Processor.Configuration> {
+        guard let typed = snapshot as? ProcessorSnapshot<Processor.Configuration> else {
+            preconditionFailure("a snapshot for another processor")
+        }
+        return typed
+    }
+
+    /// Takes over the snapshot that was published last. Once per reload, not per burst: it may
+    /// allocate and count references.
+    @inlinable @inline(never)
+    mutating func adoptSnapshot(_ address: UInt64) {
+        adopted = address
+        let snapshot = Worker.typed(link.snapshot(at: address))
+        settings = snapshot.settings
+        processor.adopt(snapshot.configuration)
+        link.noteAdopted(snapshot.generation)
+    }
 
     /// One burst: receive, decide, transmit, count. Returns the frames received, or a negative
     /// errno; an error is no progress, so a dead socket stops the heartbeat.
     @inlinable
     public mutating func runBurst() -> Int {
-        processor.adopt(&settings)
+        let newest = link.newest
+        if newest != adopted { adoptSnapshot(newest) }
         let received = io.receive()
         let now = io.now()
         if now >= nextHousekeeping { keepHouse(now) }
@@ -147,7 +205,8 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             }
             var packet = unsafe Packet(
                 roomy, layout, facts: facts, settings: settings, scratch: scratch)
-            var context = ProcessorContext(now: now, worker: index, counters: counters)
+            var context = ProcessorContext<Processor>(
+                now: now, worker: index, counters: counters, link: link)
             verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
             if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
         }

@@ -7,10 +7,10 @@ import Wire
 /// The processor that the README shows, word for word: it compiles and does what it says.
 struct NoTelnet: PacketProcessor {
     static let ruleNames = ["telnet"]
-    init(worker: Int) {}
+    init(configuration: NoConfiguration, worker: Int) {}
 
     mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
         guard packet.protocolNumber == IPProtocol.tcp, packet.uses(port: 23) else {
             return .forward

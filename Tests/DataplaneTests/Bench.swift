@@ -11,14 +11,15 @@ enum Outcome: Equatable {
 }
 
 /// One worker on memory. Every packet that goes through it is held to the counter identity.
-struct Bench<Processor: PacketProcessor>: ~Copyable {
+struct Bench<Processor: PacketProcessor>: ~Copyable
+where Processor.Configuration == NoConfiguration {
     var worker: Worker<MemoryIO, Processor>
 
     init(
         _ processor: Processor.Type = BlogPolicy.self, _ settings: PathSettings = PathSettings(),
         flowCapacity: Int = 64, io: consuming MemoryIO = MemoryIO()
     ) throws {
-        let counters = try CounterBlock(rules: Processor.ruleNames.count, node: -1)
+        let counters = try CounterBlock(Processor.self)
         worker = try Worker(
             index: 0, io: io, processor: Processor(worker: 0), settings: settings,
             flowCapacity: flowCapacity, seed: 1, counters: counters)

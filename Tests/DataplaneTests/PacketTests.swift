@@ -24,10 +24,10 @@ struct Reading: Equatable {
 struct Reader: PacketProcessor {
     var readings: [Reading] = []
 
-    init(worker: Int) {}
+    init(configuration: NoConfiguration, worker: Int) {}
 
     mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
         readings.append(
             Reading(
@@ -114,10 +114,10 @@ struct PacketReaderTests {
     @Test func `searching looks at the payload and nothing else`() throws {
         struct Searcher: PacketProcessor {
             var found: [Int?] = []
-            init(worker: Int) {}
+            init(configuration: NoConfiguration, worker: Int) {}
             mutating func process(
                 _ packet: inout Packet, flow: inout NoFlowState,
-                context: inout ProcessorContext
+                context: inout Context
             ) -> Verdict {
                 found.append(packet.firstIndex(of: Needle("ab")))
                 return packet.contains(Needle("ab")) ? .drop(.processor) : .forward
@@ -138,10 +138,10 @@ struct PacketReaderTests {
     @Test func `a needle is found at every place of every payload`() throws {
         struct Finder: PacketProcessor {
             var index: Int?
-            init(worker: Int) {}
+            init(configuration: NoConfiguration, worker: Int) {}
             mutating func process(
                 _ packet: inout Packet, flow: inout NoFlowState,
-                context: inout ProcessorContext
+                context: inout Context
             ) -> Verdict {
                 index = packet.firstIndex(of: Needle("drop me"))
                 return .forward
@@ -169,10 +169,10 @@ struct Replacer: PacketProcessor {
     var chosen: [Int] = [0]
     var outcomes: [ReplaceOutcome] = []
 
-    init(worker: Int) {}
+    init(configuration: NoConfiguration, worker: Int) {}
 
     mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
         for index in chosen {
             let pair = Replacer.pairs[index]
@@ -277,10 +277,10 @@ struct FlowCounter: PacketProcessor {
     var times: [UInt64] = []
     var isTracked = true
 
-    init(worker: Int) {}
+    init(configuration: NoConfiguration, worker: Int) {}
 
     mutating func process(
-        _ packet: inout Packet, flow: inout UInt64, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout UInt64, context: inout Context
     ) -> Verdict {
         flow += 1
         states.append(flow)

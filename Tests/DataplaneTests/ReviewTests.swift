@@ -45,10 +45,10 @@ struct ReviewTests {
 
 /// Replaces by something shorter.
 private struct Shrinking: PacketProcessor {
-    init(worker: Int) {}
+    init(configuration: NoConfiguration, worker: Int) {}
 
     mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
         let outcome = packet.replaceAll(Needle("weakly typed"), with: Needle("typed."))
         if case .refused(let reason) = outcome { return .drop(reason) }

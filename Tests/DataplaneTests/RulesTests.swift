@@ -5,26 +5,31 @@ import Wire
 
 @testable import Dataplane
 
-/// A worker on memory with rules. Keeps the source alive as long as the worker.
+/// A worker on memory with rules.
 struct RuleBench: ~Copyable {
-    let source: PolicySource
+    let link: WorkerLink
     var snapshot: PolicySnapshot
+    private var inForce: Snapshot
     var worker: Worker<MemoryIO, Rules>
 
     init(_ set: PolicySet, _ settings: PathSettings = PathSettings()) throws {
-        try self.init(
-            PolicySnapshot(set, settings: PathSettings(), generation: 1, workers: 1), settings)
+        try self.init(PolicySnapshot(set, generation: 1, workers: 1), settings)
     }
 
     init(_ first: PolicySnapshot, _ settings: PathSettings) throws {
-        let source = try PolicySource(workers: 1, first)
-        let worker = try Worker(
-            index: 0, io: MemoryIO(), processor: Rules(source, worker: 0), settings: settings,
-            flowCapacity: 64, seed: 1, counters: CounterBlock(rules: 0, node: -1))
-        self.source = source
+        let snapshot = ProcessorSnapshot(
+            Rules.Configuration(first), settings: settings, generation: first.generation)
+        let link = try WorkerLink(Rules.self)
+        link.publish(snapshot)
+        worker = try Worker(
+            index: 0, io: MemoryIO(), link: link, flowCapacity: 64, seed: 1,
+            counters: CounterBlock(Rules.self))
+        inForce = snapshot
         self.snapshot = first
-        self.worker = worker
+        self.link = link
     }
+
+    deinit { link.free() }
 
     init(_ policy: Policy) throws {
         var set = PolicySet()
@@ -46,12 +51,15 @@ struct RuleBench: ~Copyable {
 
     /// Publishes another policy; the old snapshot goes once the worker has moved on.
     mutating func publish(_ set: PolicySet, _ settings: PathSettings = PathSettings()) throws {
-        let next = try PolicySnapshot(
-            set, settings: settings, generation: snapshot.generation + 1, workers: 1)
-        source.publish(next)
+        let generation = inForce.generation + 1
+        let policy = try PolicySnapshot(set, generation: generation, workers: 1)
+        let next = ProcessorSnapshot(
+            Rules.Configuration(policy), settings: settings, generation: generation)
+        link.publish(next)
         _ = worker.runBurst()
-        #expect(source.generation(of: 0) == next.generation)
-        snapshot = next
+        #expect(link.generation == generation)
+        snapshot = policy
+        inForce = next
     }
 }
 
@@ -84,7 +92,7 @@ let blogRules: Policy = {
 let blogSnapshot: PolicySnapshot = {
     var set = PolicySet()
     set.main = blogRules
-    return try! PolicySnapshot(set, settings: PathSettings(), generation: 1, workers: 1)
+    return try! PolicySnapshot(set, generation: 1, workers: 1)
 }()
 
 func rule(_ name: String, _ terminal: Rule.Terminal?, _ change: (inout Match) -> Void) -> Rule {
@@ -385,13 +393,16 @@ struct RulesTests {
         let packet = PacketBuilder(PacketBuilder.udp4(40_000, 53, bytes("x"))).bytes()
         for _ in 0..<1000 { #expect(bench.outcome(of: packet) == .dropped(.rule)) }
         var events: [RuleEvent] = []
-        let lost = bench.source.takeEvents { events.append($0) }
+        let log = EventLog(rule: { events.append($0) }, write: { _, _ in })
+        #expect(bench.link.takeEvents(Rules.parts, log: log) == events.count)
+        let counted = bench.worker.counters.readEvents(part: 0)
         #expect(events.count >= 1)
-        #expect(events.count + Int(lost) == 1000)
+        #expect(counted.emitted == UInt64(events.count))
+        #expect(counted.emitted + counted.lost == 1000)
         #expect(events.count <= 64)
         #expect(events[0].sourcePort == 40_000)
         #expect(events[0].destinationPort == 53)
         #expect(events[0].source.low == 0xC0A8_010A)
-        #expect(bench.source.takeEvents { _ in } == 0)
+        #expect(bench.link.takeEvents(Rules.parts, log: log) == 0)
     }
 }

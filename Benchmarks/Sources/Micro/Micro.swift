@@ -45,7 +45,7 @@ enum Micro {
 
     static func makeWorker<P: PacketProcessor>(
         _ processor: P.Type, _ io: consuming MemoryIO
-    ) throws -> Worker<MemoryIO, P> {
+    ) throws -> Worker<MemoryIO, P> where P.Configuration == NoConfiguration {
         try Worker(
             index: 0, io: io, processor: P(worker: 0), settings: PathSettings(),
             flowCapacity: 4096, seed: 1, counters: CounterBlock(rules: 0, node: -1))
@@ -116,7 +116,7 @@ enum Micro {
 
     static func rounds<P: PacketProcessor>(
         _ name: String, _ processor: P.Type, _ payload: [UInt8]
-    ) throws {
+    ) throws where P.Configuration == NoConfiguration {
         var worker = try makeWorker(P.self, makeIO(payload))
         meetFlows(&worker)
         measuredRounds(&worker)
@@ -139,10 +139,10 @@ enum Micro {
 
 /// Replaces in every packet.
 struct Replace: PacketProcessor {
-    init(worker: Int) {}
+    init(configuration: NoConfiguration, worker: Int) {}
 
     mutating func process(
-        _ packet: inout Packet, flow: inout NoFlowState, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
         _ = packet.replaceAll(Needle("weakly typed"), with: Needle("strongly typed"))
         return .forward

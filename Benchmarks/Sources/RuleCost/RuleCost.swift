@@ -29,15 +29,16 @@ enum RuleCost {
         let clock = ContinuousClock()
         var made: PolicySnapshot?
         let time = try clock.measure {
-            made = try PolicySnapshot(set, settings: PathSettings(), generation: 1, workers: 1)
+            made = try PolicySnapshot(set, generation: 1, workers: 1)
         }
         let snapshot = made!
         print("compiled in \(time), \(snapshot.byteCount) bytes of tables")
-        let source = try PolicySource(workers: 1, snapshot)
         let io = MemoryIO(burst: 64, placement: .exact(growth: 64), recordingSize: 0)
         var worker = try Worker(
-            index: 0, io: io, processor: Rules(source, worker: 0), settings: PathSettings(),
-            flowCapacity: 4096, seed: 1, counters: CounterBlock(rules: 0, node: -1))
+            index: 0, io: io,
+            processor: Rules(configuration: Rules.Configuration(snapshot), worker: 0),
+            settings: PathSettings(), flowCapacity: 4096, seed: 1,
+            counters: CounterBlock(Rules.self))
         let payload = (0..<100).map { UInt8(97 + $0 % 23) }
         for i in 0..<packets {
             var builder = PacketBuilder(PacketBuilder.udp4(4000, 4001, payload))

@@ -8,6 +8,8 @@ import Yams
 public struct Configuration: Sendable {
     public var run = RunOptions()
     public var policy = PolicySet()
+    /// For the program's own processor.
+    var processor = ProcessorSection()
     public var logLevel = Logger.Level.info
     public var logFormat = LineLogHandler.Format.text
     /// The file says nothing at all.
@@ -38,7 +40,14 @@ public enum ConfigFile {
 
     /// - Throws: every mistake, one line each.
     public static func read(_ path: String) throws(ConfigErrors) -> Configuration {
-        try parse(try text(of: path), path: path)
+        try read(path, for: ProcessorShape(Rules.self))
+    }
+
+    /// - Parameter processor: whose configuration it is.
+    static func read(_ path: String, for processor: ProcessorShape) throws(ConfigErrors)
+        -> Configuration
+    {
+        try parse(try text(of: path), path: path, for: processor)
     }
 
     static func text(of path: String) throws(ConfigErrors) -> String {
@@ -49,15 +58,19 @@ public enum ConfigFile {
         return text
     }
 
-    static func parse(_ text: String, path: String) throws(ConfigErrors) -> Configuration {
+    static func parse(
+        _ text: String, path: String, for processor: ProcessorShape = ProcessorShape(Rules.self)
+    ) throws(ConfigErrors) -> Configuration {
         var configuration = Configuration()
+        configuration.processor = ProcessorSection(path: path)
         guard let root = try compose(text, path) else {
             configuration.isEmpty = true
+            _ = try configuration.processor.read(policy: nil, processor.read)
             return configuration
         }
         let problems = Problems(path: path)
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
-        var reader = ConfigReader(folder: folder)
+        var reader = ConfigReader(path: path, folder: folder, processor: processor)
         reader.read(
             ConfigField(node: root, name: "", problems: problems), into: &configuration)
         guard problems.isEmpty else { throw problems.errors }
@@ -129,8 +142,11 @@ enum FileBytes {
 
 /// Reads the sections of the file, in the order in which the documentation has them.
 struct ConfigReader {
+    let path: String
     /// Where `@file` names are looked up: the folder of the config file, with its slash.
     let folder: String
+    /// Whose configuration it is.
+    let processor: ProcessorShape
 
     mutating func read(_ root: ConfigField, into configuration: inout Configuration) {
         guard
@@ -147,11 +163,18 @@ struct ConfigReader {
             configuration.run.mtuIsSet = true
         }
         if let field = fields["flows"] { readFlows(field, &configuration.run) }
-        if let field = fields["policy"] { readPolicy(field, &configuration) }
-        if let field = fields["log"] { readLog(field, &configuration) }
-        if let field = fields["processor"], field.section([])?.isEmpty == false {
-            field.fail("this program has no processor of its own to configure")
+        if let field = fields["policy"] {
+            if processor.hasRules {
+                readPolicy(field, &configuration)
+            } else {
+                field.fail("this program decides without rules")
+            }
         }
+        if let field = fields["log"] { readLog(field, &configuration) }
+        if let field = fields["processor"] {
+            configuration.processor = ProcessorSection(field.node, path: path)
+        }
+        _ = configuration.processor.read(policy: nil, root.problems, processor.read)
     }
 
     private func readListen(_ field: ConfigField, _ run: inout RunOptions) {

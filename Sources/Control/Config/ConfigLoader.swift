@@ -1,13 +1,27 @@
+import Dataplane
+
 /// Where a configuration comes from, read again at every reload. Flags beat `SLUICE_*` variables,
 /// which beat the file, which beats the defaults; rules come from the file alone.
 public struct ConfigLoader: Sendable {
     /// Nil without a file.
     public let path: String?
+    private let processor: ProcessorShape
     private let flags: [String: String]
     private let environment: [String: String]
 
     public init(path: String?, flags: [String: String], environment: [String: String]) {
+        self.init(
+            path: path, flags: flags, environment: environment,
+            processor: ProcessorShape(Rules.self))
+    }
+
+    /// - Parameter processor: whose configuration it is.
+    public init(
+        path: String?, flags: [String: String], environment: [String: String],
+        processor: ProcessorShape
+    ) {
         self.path = path
+        self.processor = processor
         self.flags = flags
         self.environment = environment
     }
@@ -15,7 +29,11 @@ public struct ConfigLoader: Sendable {
     /// - Throws: `ConfigErrors` for the file, `Failure` for a flag or variable.
     public func load() throws -> Configuration {
         var configuration = Configuration()
-        if let path { configuration = try ConfigFile.read(path) }
+        if let path {
+            configuration = try ConfigFile.read(path, for: processor)
+        } else {
+            _ = try configuration.processor.read(policy: nil, processor.read)
+        }
         let reader = OptionReader(flags: flags, environment: environment)
         configuration.run = try reader.read(over: configuration.run)
         if let path { try configuration.checkSteering(path) }

@@ -166,9 +166,12 @@ enum PolicyWords {
 /// `sluice check`.
 public enum ConfigCheck {
     /// The policy of a file in plain words. - Throws: every mistake.
-    public static func describe(_ path: String) throws(ConfigErrors) -> [String] {
-        let configuration = try ConfigFile.read(path)
+    public static func describe(
+        _ path: String, for processor: ProcessorShape = ProcessorShape(Rules.self)
+    ) throws(ConfigErrors) -> [String] {
+        let configuration = try ConfigFile.read(path, for: processor)
         try configuration.checkSteering(path)
+        guard processor.hasRules else { return ["\(path): valid"] }
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]
             + PolicyWords.describe(configuration)

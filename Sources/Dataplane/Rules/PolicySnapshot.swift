@@ -3,9 +3,8 @@ import PacketIO
 import Synchronization
 import Wire
 
-/// One generation of the configuration in the form that workers read: compiled policies, settings
-/// and hit counters. Immutable but for the counters. Made and kept by the control side; workers
-/// see it through a `PolicySource`.
+/// One generation of the policy in the form that workers read: compiled policies and hit counters.
+/// Immutable but for the counters.
 @safe public final class PolicySnapshot: @unchecked Sendable {
     public let generation: UInt64
     /// In the order of the hit counters.
@@ -13,15 +12,12 @@ import Wire
     private let memory = TableMemory()
     private let hits: HitCounters
     /// What workers read first.
-    @usableFromInline let root: UnsafeMutablePointer<SnapshotRoot>
+    private let root: UnsafeMutablePointer<SnapshotRoot>
 
     /// - Parameters:
-    ///   - settings: taken over with the policy; the allowed sources are freed with the snapshot.
     ///   - workers: how many workers will read it.
     /// - Throws: ENOMEM.
-    public init(
-        _ set: PolicySet, settings: PathSettings, generation: UInt64, workers: Int
-    ) throws(IOFailure) {
+    public init(_ set: PolicySet, generation: UInt64, workers: Int) throws(IOFailure) {
         self.generation = generation
         ruleNames = set.rules.map(\.name)
         hits = try HitCounters(rules: ruleNames.count, workers: workers)
@@ -41,17 +37,19 @@ import Wire
         unsafe root = .allocate(capacity: 1)
         unsafe root.initialize(
             to: SnapshotRoot(
-                generation: generation, settings: settings,
+                generation: generation,
                 policies: unsafe PolicyList(compiled, policies.count),
                 policyOfEndpoint: EndpointTable(indices, other: 0, memory),
                 hasEndpointPolicies: !indices.isEmpty, hits: hits))
     }
 
     deinit {
-        unsafe root.pointee.settings.allowedSources.free()
         unsafe root.deallocate()
         hits.free()
     }
+
+    /// What a worker keeps of it; good as long as the snapshot.
+    func copyRoot() -> SnapshotRoot { unsafe root.pointee }
 
     /// Bytes of the tables.
     public var byteCount: Int { memory.byteCount }
@@ -64,7 +62,6 @@ import Wire
 @usableFromInline
 struct SnapshotRoot: BitwiseCopyable {
     var generation: UInt64
-    var settings: PathSettings
     let policies: PolicyList
     let policyOfEndpoint: EndpointTable
     let hasEndpointPolicies: Bool
@@ -125,98 +122,5 @@ struct SnapshotRoot: BitwiseCopyable {
         (0..<workers).reduce(0) {
             unsafe $0 + words[$1 * stride + rule].load(ordering: .relaxed)
         }
-    }
-}
-
-/// Hands snapshots from the control side to the workers, and events back.
-///
-/// A worker looks for a new snapshot once per burst and says which generation it has adopted; the
-/// control side frees the old one when all have moved on. Lives as long as the workers.
-@safe public final class PolicySource: @unchecked Sendable {
-    private let workers: Int
-    private let cells: UnsafeMutablePointer<SourceCell>
-    private let events: [EventRing]
-
-    /// - Throws: ENOMEM.
-    public init(workers: Int, _ first: PolicySnapshot) throws(IOFailure) {
-        self.workers = workers
-        var events: [EventRing] = []
-        for _ in 0..<workers { events.append(try EventRing()) }
-        self.events = events
-        unsafe cells = .allocate(capacity: workers)
-        for worker in 0..<workers {
-            unsafe (cells + worker).initialize(to: SourceCell(first.root))
-        }
-    }
-
-    deinit {
-        for ring in events { ring.free() }
-        unsafe cells.deinitialize(count: workers)
-        unsafe cells.deallocate()
-    }
-
-    /// Makes the snapshot the one that workers adopt at their next burst.
-    public func publish(_ snapshot: PolicySnapshot) {
-        for worker in 0..<workers {
-            let address = unsafe UInt(bitPattern: snapshot.root)
-            unsafe cells[worker].current.store(address, ordering: .releasing)
-        }
-    }
-
-    /// The generation that a worker has adopted; 0 before its first burst.
-    public func generation(of worker: Int) -> UInt64 {
-        unsafe cells[worker].adopted.load(ordering: .acquiring)
-    }
-
-    /// Takes the events that workers have emitted, and how many found no room or were too many.
-    public func takeEvents(_ body: (RuleEvent) -> Void) -> UInt64 {
-        events.reduce(0) { $0 + $1.take(body) }
-    }
-
-    /// What worker `index` reads.
-    @usableFromInline
-    func reader(_ index: Int) -> SourceReader {
-        precondition(index >= 0 && index < workers)
-        return unsafe SourceReader(cell: cells + index, events: events[index])
-    }
-}
-
-/// What control side and one worker share, on cache lines of its own.
-@usableFromInline
-struct SourceCell: ~Copyable {
-    /// Address of a `SnapshotRoot`.
-    let current: Atomic<UInt>
-    /// Written by the worker.
-    let adopted = Atomic<UInt64>(0)
-    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
-    private let more: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) =
-        (0, 0, 0, 0, 0, 0, 0, 0)
-
-    init(_ root: UnsafeMutablePointer<SnapshotRoot>) {
-        current = Atomic(UInt(bitPattern: root))
-    }
-}
-
-/// A worker's side of a `PolicySource`, which outlives it.
-@safe @usableFromInline
-struct SourceReader: @unchecked Sendable, BitwiseCopyable {
-    private let cell: UnsafeMutablePointer<SourceCell>
-    let events: EventRing
-
-    @unsafe init(cell: UnsafeMutablePointer<SourceCell>, events: EventRing) {
-        unsafe self.cell = cell
-        self.events = events
-    }
-
-    /// Address of the snapshot in force.
-    @inline(__always)
-    var current: UInt { unsafe cell.pointee.current.load(ordering: .acquiring) }
-
-    /// The snapshot at an address that `current` gave. The one adopted before may go after this.
-    func adopt(_ address: UInt) -> SnapshotRoot {
-        // Sound: the control side frees a snapshot only after every worker adopted a later one.
-        let root = unsafe UnsafePointer<SnapshotRoot>(bitPattern: address)!.pointee
-        unsafe cell.pointee.adopted.store(root.generation, ordering: .releasing)
-        return root
     }
 }

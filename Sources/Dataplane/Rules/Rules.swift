@@ -2,7 +2,7 @@ import CSluice
 import PacketIO
 import Wire
 
-/// The rule engine: decides packets by the policy that a `PolicySource` hands out.
+/// The rule engine: decides packets by the section `policy` of the config file.
 ///
 /// A packet is matched as it came: first all rules that match are found, up to the first that
 /// decides, then they act in order.
@@ -16,63 +16,59 @@ import Wire
     /// Events per second that one worker emits at most.
     private static let eventsPerSecond = 10
 
-    private let reader: SourceReader
+    /// Its configuration: a policy, compiled.
+    public struct Configuration: Decodable, Sendable {
+        let policy: PolicySnapshot
+
+        public init(_ policy: PolicySnapshot) { self.policy = policy }
+
+        /// Takes the policy that the decoder was given beside the section `processor`: rules are
+        /// read apart. Without one: no rule, everything is forwarded.
+        public init(from decoder: any Decoder) throws {
+            policy =
+                try decoder.userInfo[.policy] as? PolicySnapshot
+                ?? PolicySnapshot(PolicySet(), generation: 1, workers: 1)
+        }
+    }
+
     private let worker: Int
-    private var address: UInt
+    /// Keeps what `root` points to.
+    private var configuration: Configuration
     private var root: SnapshotRoot
     private var fates: FlowTable<Fate>
     private var found: RuleSet
     private var second: UInt64 = 0
     private var eventsLeft = 0
-    /// Only what `init(worker:)` made.
-    private let own: (PolicySnapshot, PolicySource)?
 
     /// How the first fragment of a packet fared. Not private, as `RuleSet`: Swift 6.3 cannot
     /// compile a worker with rules in another module that has to name private types.
     @usableFromInline enum Fate: UInt8, BitwiseCopyable { case unknown, forwarded, dropped }
 
-    /// Without any rule: forwards everything.
-    public init(worker: Int) throws {
-        let snapshot = try PolicySnapshot(
-            PolicySet(), settings: PathSettings(), generation: 1, workers: worker + 1)
-        let source = try PolicySource(workers: worker + 1, snapshot)
-        try self.init(source, worker: worker, own: (snapshot, source))
-    }
-
-    /// - Parameter source: must outlive the processor.
     /// - Throws: `IOFailure`, ENOMEM.
-    public init(_ source: PolicySource, worker: Int) throws {
-        try self.init(source, worker: worker, own: nil)
-    }
-
-    private init(
-        _ source: PolicySource, worker: Int, own: (PolicySnapshot, PolicySource)?
-    ) throws {
+    public init(configuration: Configuration, worker: Int) throws {
         let found = try RuleSet(capacity: Rules.capacity)
         let fates = try FlowTable<Fate>(
             capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
             fresh: .unknown)
         self.worker = worker
-        self.own = own
+        self.configuration = configuration
         self.found = found
         self.fates = fates
-        reader = source.reader(worker)
-        address = reader.current
-        root = reader.adopt(address)
+        root = configuration.policy.copyRoot()
     }
 
-    public mutating func adopt(_ settings: inout PathSettings) {
-        let current = reader.current
-        guard current != address else { return }
-        address = current
-        root = reader.adopt(current)
-        settings = root.settings
+    public mutating func adopt(_ configuration: Configuration) {
+        self.configuration = configuration
+        root = configuration.policy.copyRoot()
     }
+
+    /// The control side knows the names of the rules of every generation.
+    public static func handle(_ event: RuleEvent, log: EventLog) { log.rule(event) }
 
     public static var newFlow: RuleFlow { RuleFlow() }
 
     public mutating func process(
-        _ packet: inout Packet, flow: inout RuleFlow, context: inout ProcessorContext
+        _ packet: inout Packet, flow: inout RuleFlow, context: inout Context
     ) -> Verdict {
         let direction = FlowDirection(packet)
         let verdict = decide(&packet, flow, direction, context)
@@ -82,7 +78,7 @@ import Wire
 
     private mutating func decide(
         _ packet: inout Packet, _ flow: RuleFlow, _ direction: FlowDirection,
-        _ context: borrowing ProcessorContext
+        _ context: borrowing Context
     ) -> Verdict {
         let index =
             root.hasEndpointPolicies ? root.policyOfEndpoint.value(packet.endpoint) : 0
@@ -93,7 +89,7 @@ import Wire
 
     private mutating func decide(
         by policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: RuleFlow,
-        _ direction: FlowDirection, _ context: borrowing ProcessorContext
+        _ direction: FlowDirection, _ context: borrowing Context
     ) -> Verdict {
         if policy.dropsUnknownTCP, flow.forwarded == 0, packet.isMidFlowTCP {
             return .drop(.unknownTCP)
@@ -122,7 +118,7 @@ import Wire
     ///   about fragments decide.
     private mutating func act(
         _ policy: borrowing CompiledPolicy, _ packet: inout Packet,
-        _ context: borrowing ProcessorContext, follows: Bool
+        _ context: borrowing Context, follows: Bool
     ) -> Verdict? {
         var verdict: Verdict?
         while let index = found.popFirst() {
@@ -130,7 +126,7 @@ import Wire
             guard verdict == nil else { continue }
             root.hits.add(policy.firstHit &+ index, worker: worker)
             let rule = policy.rules[index]
-            if rule.isLogged { emit(policy, index, rule.isDryRun, packet, context.now) }
+            if rule.isLogged { emit(policy, index, rule.isDryRun, packet, context) }
             guard !rule.isDryRun else { continue }
             verdict = policy.replace(rule, &packet)
             guard verdict == nil, !follows || rule.isAboutFragments else { continue }
@@ -194,15 +190,16 @@ import Wire
 
     private mutating func emit(
         _ policy: borrowing CompiledPolicy, _ index: Int, _ isDryRun: Bool,
-        _ packet: borrowing Packet, _ now: UInt64
+        _ packet: borrowing Packet, _ context: borrowing Context
     ) {
+        let now = context.now
         if now &- second >= 1_000_000_000 {
             second = now
             eventsLeft = Rules.eventsPerSecond
         }
-        guard eventsLeft > 0 else { return reader.events.lose() }
+        guard eventsLeft > 0 else { return context.loseEvent() }
         eventsLeft &-= 1
-        reader.events.put(
+        context.emit(
             RuleEvent(
                 generation: root.generation, rule: policy.firstHit &+ index, isDryRun: isDryRun,
                 endpoint: packet.endpoint, version: packet.version,
@@ -210,6 +207,11 @@ import Wire
                 destination: packet.destination, sourcePort: packet.sourcePort,
                 destinationPort: packet.destinationPort, length: packet.length))
     }
+}
+
+extension CodingUserInfoKey {
+    /// The `PolicySnapshot` for `Rules.Configuration`.
+    public static let policy = CodingUserInfoKey(rawValue: "sluice.policy")!
 }
 
 extension CompiledPolicy {

@@ -5,56 +5,72 @@ import PacketIO
 import Synchronization
 import Wire
 
-/// The policy in force: loads, publishes, and counts over generations. Used by the control
+/// The configuration in force: loads, publishes, and counts over generations. Used by the control
 /// thread; metrics read it from the HTTP thread.
-final class PolicyControl: Sendable {
+final class ConfigurationControl: Sendable {
     private let loader: ConfigLoader
+    private let processor: ProcessorShape
     private let state: Mutex<State>
+
+    /// A snapshot, with the policy in it that counts hits.
+    private struct Generation {
+        var snapshot: Snapshot
+        /// Nil without rules of a config file.
+        var policy: PolicySnapshot?
+        var number: UInt64 { snapshot.generation }
+    }
 
     private struct State {
         var configuration: Configuration
-        var source: PolicySource?
-        /// The one in force.
-        var snapshot: PolicySnapshot?
+        /// The one in force; nil before the start.
+        var current: Generation?
         /// Older ones that a worker may still read.
-        var retired: [PolicySnapshot] = []
+        var retired: [Generation] = []
         /// Hits of rules that older snapshots counted.
         var earlierHits: [String: UInt64] = [:]
         var reloads = ReloadReading()
     }
 
-    init(loader: ConfigLoader, _ configuration: Configuration) {
+    init(loader: ConfigLoader, processor: ProcessorShape, _ configuration: Configuration) {
         self.loader = loader
+        self.processor = processor
         state = Mutex(State(configuration: configuration))
     }
+
+    /// With a config file: it can be read again.
+    var isReloadable: Bool { loader.path != nil }
 
     // ---- Start.
 
     /// Builds the first snapshot. - Parameter settings: with the MTU that fits the interfaces.
-    func start(workers: Int, settings: PathSettings) throws(Failure) {
-        let result = state.withLock { state -> Result<Void, Failure> in
-            do throws(IOFailure) {
-                let snapshot = try PolicySnapshot(
-                    state.configuration.policy, settings: settings, generation: 1,
-                    workers: workers)
-                state.source = try PolicySource(workers: workers, snapshot)
-                state.snapshot = snapshot
-                state.reloads = ReloadReading()
-                return .success(())
-            } catch {
-                return .failure(Failure(error))
-            }
+    func start(workers: Int, settings: PathSettings) throws(Failure) -> Snapshot {
+        let configuration = state.withLock { $0.configuration }
+        do {
+            let first = try make(
+                configuration, settings: settings, generation: 1, workers: workers)
+            state.withLock { $0.current = first }
+            return first.snapshot
+        } catch let error as IOFailure {
+            throw Failure(error)
+        } catch {
+            throw Failure(.config, "\(error)")
         }
-        try result.get()
     }
 
-    func makeProcessor(worker: Int) throws -> Rules {
-        // start() came before the workers.
-        try Rules(state.withLock { $0.source! }, worker: worker)
+    private func make(
+        _ configuration: Configuration, settings: PathSettings, generation: UInt64, workers: Int
+    ) throws -> Generation {
+        let policy =
+            processor.hasRules
+            ? try PolicySnapshot(configuration.policy, generation: generation, workers: workers)
+            : nil
+        let read = try configuration.processor.read(policy: policy, processor.read)
+        return Generation(
+            snapshot: processor.makeSnapshot(read, settings, generation), policy: policy)
     }
 
-    /// Bytes of the tables of the snapshot in force.
-    var tableBytes: Int { state.withLock { $0.snapshot?.byteCount ?? 0 } }
+    /// Bytes of the tables of the policy in force; nil without one.
+    var tableBytes: Int? { state.withLock { $0.current?.policy?.byteCount } }
 
     // ---- Reload.
 
@@ -95,12 +111,12 @@ final class PolicyControl: Sendable {
         let settings = try fitted(new.run)
         // Outside the lock: a million prefixes take a moment, and metrics must not wait for it.
         let generation = reloads.generation + 1
-        let snapshot = try PolicySnapshot(
-            new.policy, settings: settings, generation: generation, workers: workers.count)
+        let next = try make(
+            new, settings: settings, generation: generation, workers: workers.count)
         state.withLock { state in
-            state.source?.publish(snapshot)
-            if let old = state.snapshot { state.retired.append(old) }
-            state.snapshot = snapshot
+            for worker in workers { worker.link.publish(next.snapshot) }
+            if let old = state.current { state.retired.append(old) }
+            state.current = next
             state.configuration = new
             state.reloads.generation = generation
             state.reloads.succeeded += 1
@@ -124,29 +140,27 @@ final class PolicyControl: Sendable {
     }
 
     /// True when every worker has adopted the newest snapshot; older ones are freed then.
-    func settle(workers: Int) -> Bool {
+    func settle(workers: [WorkerThread]) -> Bool {
         state.withLock { state in
-            guard let source = state.source else { return true }
-            let oldest = (0..<workers).map { source.generation(of: $0) }.min() ?? 0
-            let freed = state.retired.filter { $0.generation < oldest }
-            for snapshot in freed {
-                for (rule, name) in snapshot.ruleNames.enumerated() {
-                    state.earlierHits[name, default: 0] += snapshot.hits(rule: rule)
+            let oldest = workers.map { $0.link.generation }.min() ?? 0
+            for policy in state.retired.filter({ $0.number < oldest }).compactMap(\.policy) {
+                for (rule, name) in policy.ruleNames.enumerated() {
+                    state.earlierHits[name, default: 0] += policy.hits(rule: rule)
                 }
             }
-            state.retired.removeAll { $0.generation < oldest }
+            state.retired.removeAll { $0.number < oldest }
             return oldest == state.reloads.generation
         }
     }
 
     // ---- Readings.
 
-    /// Hits of the rules in force by name, over all generations.
+    /// Hits of the policy's rules in force by name, over all generations.
     var ruleHits: [(name: String, hits: UInt64)] {
         state.withLock { state in
-            guard let snapshot = state.snapshot else { return [] }
+            guard let snapshot = state.current?.policy else { return [] }
             var hits = state.earlierHits
-            for old in state.retired {
+            for old in state.retired.compactMap(\.policy) {
                 for (rule, name) in old.ruleNames.enumerated() {
                     hits[name, default: 0] += old.hits(rule: rule)
                 }
@@ -159,18 +173,32 @@ final class PolicyControl: Sendable {
 
     var reloads: ReloadReading { state.withLock { $0.reloads } }
 
-    /// Writes what rules with the action `log` matched.
-    func logEvents(_ log: Logger) {
-        var lines: [String] = []
-        let lost = state.withLock { state -> UInt64 in
-            let snapshots = state.retired + [state.snapshot].compactMap { $0 }
-            return state.source?.takeEvents { event in
-                let names = snapshots.first { $0.generation == event.generation }?.ruleNames
-                lines.append(PolicyControl.describe(event, names?[event.rule] ?? "?"))
-            } ?? 0
+    /// Lets the processor handle what workers have emitted.
+    func handleEvents(_ workers: [WorkerThread], _ log: Logger) {
+        let policies = state.withLock { state in
+            (state.retired + [state.current].compactMap { $0 }).compactMap(\.policy)
         }
-        for line in lines { log.info("\(line)") }
-        if lost > 0 { log.info("\(lost) more packets matched rules with the action log") }
+        let eventLog = EventLog(
+            rule: { event in
+                let names = policies.first { $0.generation == event.generation }?.ruleNames
+                log.info("\(ConfigurationControl.describe(event, names?[event.rule] ?? "?"))")
+            },
+            write: { line, isWarning in log.log(level: isWarning ? .warning : .info, "\(line)") })
+        for worker in workers { worker.link.takeEvents(processor.parts, log: eventLog) }
+    }
+
+    /// Says how many events were lost since the last time.
+    func logLosses(_ workers: [WorkerThread], _ seen: inout [UInt64], _ log: Logger) {
+        for (part, description) in processor.parts.enumerated() {
+            let lost = workers.reduce(0) { $0 + $1.counters.readEvents(part: part).lost }
+            let new = lost - seen[part]
+            seen[part] = lost
+            guard new > 0 else { continue }
+            log.info(
+                description.isRules
+                    ? "\(new) more packets matched rules with the action log"
+                    : "\(new) events of the processor were lost: more than can be handled")
+        }
     }
 
     private static func describe(_ event: RuleEvent, _ rule: String) -> String {

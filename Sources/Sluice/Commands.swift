@@ -1,0 +1,180 @@
+import ArgumentParser
+import Foundation
+import Logging
+
+/// A program with the command line of `sluice`, around the processors that it may run.
+struct Program {
+    let processor: WorkerBody
+    /// Where no config file is given.
+    let builtIn: WorkerBody
+
+    /// As it was called.
+    static var name: String {
+        CommandLine.arguments.first?.split(separator: "/").last.map(String.init) ?? "sluice"
+    }
+
+    func runAndExit() -> Never {
+        StandardDescriptors.hold()
+        let name = Program.name
+        guard CommandLine.arguments.count > 1 else {
+            Failure(.usage, "say what to do: run, check, reload or version (see \(name) help)")
+                .printAndExit(program: name)
+        }
+        do {
+            var command = try Root.parseAsRoot()
+            switch command {
+            case let run as Run: try run.run(self)
+            case let check as Check: try check.run(self)
+            default: try command.run()
+            }
+            exit(0)
+        } catch let failure as Failure {
+            failure.printAndExit(program: name)
+        } catch let errors as ConfigErrors {
+            errors.printAndExit()
+        } catch {
+            // Help and version are "errors" with exit code 0.
+            guard Root.exitCode(for: error) != .success else { Root.exit(withError: error) }
+            let message = Root.message(for: error).split(separator: "\n").first ?? "bad usage"
+            Failure(.usage, "\(message) (see \(name) help)").printAndExit(program: name)
+        }
+    }
+}
+
+struct Root: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: Program.name,
+        abstract: "A virtual appliance for AWS Gateway Load Balancer.",
+        subcommands: [Run.self, Check.self, Reload.self, Version.self])
+}
+
+struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Serve traffic until a signal ends it.",
+        discussion: """
+            Without flags: what is built in, on every local address, health on 0.0.0.0:8080.
+            Every flag is also an environment variable: SLUICE_DRAIN_MINIMUM is --drain-minimum.
+            Flags beat variables, which beat the file, which beats the defaults.
+
+            SIGHUP, or sluice reload, reads the file again. SIGTERM drains: health turns 503, packets flow until they end. SIGINT, or a second
+            SIGTERM, stops at once.
+
+            Exit codes: 0 stopped cleanly, 64 bad usage, 71 a system call failed, 77 missing
+            privilege, 78 bad configuration.
+            """)
+
+    @Option(help: ArgumentHelp("Rules and settings, see sluice check.", valueName: "file"))
+    var config: String?
+
+    @Option(help: "Interface to serve, or auto. May be given several times.")
+    var interface: [String] = []
+
+    @Option(help: ArgumentHelp("Our IPv4 address, or any.", valueName: "ipv4"))
+    var address: String?
+
+    @Option(help: ArgumentHelp("auto, packet, udp or raw.", valueName: "backend"))
+    var io: String?
+
+    @Option(help: ArgumentHelp("Worker threads, or auto: one per CPU.", valueName: "n"))
+    var workers: String?
+
+    @Option(help: ArgumentHelp("CPUs for the workers, such as 1-3,7.", valueName: "list"))
+    var cpus: String?
+
+    @Option(help: ArgumentHelp("How packets find their worker: flow or cpu.", valueName: "mode"))
+    var steer: String?
+
+    @Flag(help: "Spin instead of sleeping when idle.")
+    var busyPoll = false
+
+    @Option(help: ArgumentHelp("HTTP health port.", valueName: "address:port"))
+    var health: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "A TCP port that listens only while healthy.", valueName: "address:port"))
+    var healthTcp: String?
+
+    @Option(help: ArgumentHelp("Shortest drain.", valueName: "seconds"))
+    var drainMinimum: String?
+
+    @Option(help: ArgumentHelp("Longest drain.", valueName: "seconds"))
+    var drainTimeout: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Control socket, by default /run/sluice/control.sock.", valueName: "path"))
+    var control: String?
+
+    @Option(help: ArgumentHelp("debug, info, warning, error …", valueName: "level"))
+    var logLevel: String?
+
+    @Option(help: ArgumentHelp("text or json.", valueName: "format"))
+    var logFormat: String?
+
+    func run(_ program: Program) throws {
+        var flags: [String: String] = [:]
+        if !interface.isEmpty { flags["interface"] = interface.joined(separator: ",") }
+        if busyPoll { flags["busy-poll"] = "true" }
+        let given = [
+            "address": address, "io": io, "workers": workers, "cpus": cpus, "steer": steer,
+            "health": health, "health-tcp": healthTcp, "drain-minimum": drainMinimum,
+            "drain-timeout": drainTimeout, "log-level": logLevel, "log-format": logFormat,
+        ]
+        for (name, value) in given { flags[name] = value }
+        let environment = ProcessInfo.processInfo.environment
+        let file = config ?? environment["SLUICE_CONFIG"]
+        let body = file == nil ? program.builtIn : program.processor
+        let loader = ConfigLoader(
+            path: file, flags: flags, environment: environment, processor: body.shape)
+        let configuration = try loader.load()
+        let log = configuration.makeLogger()
+        Appliance(
+            configuration, loader: loader, body: body,
+            control: control ?? environment["SLUICE_CONTROL"], log: log
+        ).runAndExit(program: Program.name)
+    }
+}
+
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Validate a config file and print its policy in plain words.",
+        discussion: "Exit code 78 and one line per mistake on standard error when it is wrong.")
+
+    @Argument(help: "The config file.")
+    var file: String
+
+    func run(_ program: Program) throws {
+        for line in try ConfigCheck.describe(file, for: program.processor.shape) { print(line) }
+    }
+}
+
+struct Reload: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Let the running appliance read its config file again.",
+        discussion: """
+            Returns when every worker uses the new configuration. A file that is wrong changes
+            nothing: its mistakes are printed, and the exit code is 78.
+            """)
+
+    @Option(
+        help: ArgumentHelp(
+            "Control socket, by default /run/sluice/control.sock.", valueName: "path"))
+    var control: String?
+
+    func run() throws {
+        let path = control ?? ProcessInfo.processInfo.environment["SLUICE_CONTROL"]
+        let reply = try ControlClient.ask("reload", path: path)
+        guard reply.ok else { throw ConfigErrors(reply.errors ?? ["refused without a reason"]) }
+        print("generation \(reply.generation ?? 0)")
+    }
+}
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Print the version.")
+
+    func run() {
+        let name = Program.name == "sluice" ? "" : "\(Program.name): "
+        print("\(name)sluice \(SluiceVersion.text) (Swift \(SluiceVersion.swift))")
+    }
+}
