@@ -18,10 +18,14 @@ import Wire
     /// - Parameters:
     ///   - settings: taken over with the policy; the allowed sources are freed with the snapshot.
     ///   - workers: how many workers will read it.
-    /// - Throws: ENOMEM.
+    /// - Throws: ENOMEM; E2BIG when a policy has more rules or payload strings than there is room
+    ///   for.
     public init(
         _ set: PolicySet, settings: PathSettings, generation: UInt64, workers: Int
     ) throws(IOFailure) {
+        for policy in set.policies {
+            if let excess = policy.excess { throw IOFailure(excess, errno: E2BIG) }
+        }
         self.generation = generation
         ruleNames = set.rules.map(\.name)
         hits = try HitCounters(rules: ruleNames.count, workers: workers)
