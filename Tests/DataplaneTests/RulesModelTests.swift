@@ -231,11 +231,7 @@ struct NaiveRules {
             }
         }
         if let wanted = match.payload {
-            func fold(_ bytes: [UInt8]) -> String {
-                let text = String(decoding: bytes, as: UTF8.self)
-                return wanted.ignoresCase ? text.lowercased() : text
-            }
-            if !wanted.strings.contains(where: { fold(f.payload).contains(fold($0)) }) {
+            if !wanted.strings.contains(where: { stands($0, in: f.payload, wanted.ignoresCase) }) {
                 return false
             }
         }
@@ -248,6 +244,17 @@ struct NaiveRules {
         case .later?: return f.kind == .later
         case .any?: return f.kind != .whole
         case Optional.some(.none): return f.kind == .whole
+        }
+    }
+
+    /// Byte by byte at every place.
+    static func stands(_ string: [UInt8], in payload: [UInt8], _ ignoresCase: Bool) -> Bool {
+        func fold(_ byte: UInt8) -> UInt8 {
+            ignoresCase && 65 <= byte && byte <= 90 ? byte + 32 : byte
+        }
+        guard string.count <= payload.count else { return false }
+        return (0...payload.count - string.count).contains { start in
+            string.indices.allSatisfy { fold(payload[start + $0]) == fold(string[$0]) }
         }
     }
 

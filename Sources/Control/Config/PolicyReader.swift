@@ -45,9 +45,6 @@ extension ConfigReader {
         policy.dropsUnknownTCP =
             fields["on-unknown-tcp"]?.choice(["evaluate": false, "drop": true]) ?? false
         let list = fields["rules"]?.list("rules") ?? []
-        if list.count > Rules.capacity {
-            fields["rules"]?.fail("\(list.count) rules, but \(Rules.capacity) are the most")
-        }
         for field in list {
             guard let rule = readRule(field) else { continue }
             if let line = names[rule.name] {
@@ -56,6 +53,7 @@ extension ConfigReader {
             names[rule.name] = field.line
             policy.rules.append(rule)
         }
+        if let excess = policy.excess { fields["rules"]?.fail(excess) }
         return policy
     }
 

@@ -4,9 +4,12 @@ import Wire
 ///
 /// Each rule is a bit. For every property of a packet a table gives the *row*: the bits of all
 /// rules that this property allows. The AND of a packet's rows are the rules that match it, up to
-/// what is checked rule by rule (ICMP, length, payload). A row begins with a summary, one bit per
+/// what is checked rule by rule (ICMP, length). A row begins with a summary, one bit per
 /// word that is not zero, so that the cost grows with what can match: rules of the same kind have
 /// neighbouring bits, and a packet whose port no rule names skips all port rules at once.
+///
+/// Payload strings are looked for once there is a candidate that asks for any: then they give one
+/// more row.
 ///
 /// Not copyable: it is large, and used where it lies.
 struct CompiledPolicy: ~Copyable {
@@ -44,7 +47,8 @@ struct CompiledPolicy: ~Copyable {
     let order: Table<UInt32>
     let rules: Table<CompiledRule>
     let lengths: Table<LengthRange>
-    let strings: Table<ByteString>
+    let payload: PayloadTable
+    /// Of replacements.
     let bytes: Table<UInt8>
     let replacements: Table<CompiledReplacement>
 
@@ -88,10 +92,8 @@ struct CompiledRule: BitwiseCopyable {
     var flow: Match.Flow?
     /// 0 = no sampling.
     var sampleEvery: UInt32 = 0
-    var ignoresCase = false
-    /// From `first` up to `end` of `lengths`, `strings`, `replacements`.
+    /// From `first` up to `end` of `lengths`, `replacements`.
     var lengths = Slice()
-    var strings = Slice()
     var replacements = Slice()
 
     struct Slice: BitwiseCopyable {
@@ -199,11 +201,13 @@ extension CompiledPolicy {
         source = addressTable(\.source)
         destination = addressTable(\.destination)
         address = addressTable(\.address)
+        payload = PayloadTable(
+            matches.map(\.payload),
+            askingRow: Int(rows.row { matches[$0].payload != nil }), memory)
 
         var actions = ActionTables()
         rules = memory.table(policy.rules.map { actions.add($0) })
         lengths = memory.table(actions.lengths)
-        strings = memory.table(actions.strings)
         bytes = memory.table(actions.bytes)
         replacements = memory.table(actions.replacements)
 
@@ -254,13 +258,14 @@ extension Match {
 
     private typealias FragmentOption = Fragment?
 
-    /// Rules of one kind get neighbouring bits.
+    /// Rules of one kind get neighbouring bits, those that ask for payload strings the last ones:
+    /// whether the payload must be searched is known when all others have been looked at.
     fileprivate var kind: Int {
         var kind = 0
         let asks = [
-            endpoints != nil, source != nil, destination != nil, address != nil,
+            payload != nil, endpoints != nil, source != nil, destination != nil, address != nil,
             sourcePorts != nil, destinationPorts != nil, ports != nil, tcpFlags != nil,
-            icmp != nil, fragment != nil, payload != nil, flow != nil, sampleEvery != nil,
+            icmp != nil, fragment != nil, flow != nil, sampleEvery != nil,
         ]
         for asked in asks { kind = kind << 1 | (asked ? 1 : 0) }
         return kind
@@ -375,7 +380,6 @@ private struct RowPool {
 /// Collects what rules need beside rows.
 private struct ActionTables {
     var lengths: [LengthRange] = []
-    var strings: [ByteString] = []
     var bytes: [UInt8] = []
     var replacements: [CompiledReplacement] = []
 
@@ -392,20 +396,13 @@ private struct ActionTables {
             (rule.match.lengths ?? []).map {
                 LengthRange(lowest: $0.lowerBound, highest: $0.upperBound)
             }, to: &lengths)
-        if let payload = rule.match.payload {
-            compiled.ignoresCase = payload.ignoresCase
-            let list = payload.strings.map { string in
-                add(payload.ignoresCase ? string.map(ASCII.lowercase) : string)
-            }
-            compiled.strings = ActionTables.append(list, to: &strings)
-        }
         let list = rule.replacements.map {
             CompiledReplacement(find: add($0.find), with: add($0.with))
         }
         compiled.replacements = ActionTables.append(list, to: &replacements)
         compiled.isConditional =
-            rule.match.icmp != nil || rule.match.lengths != nil || rule.match.payload != nil
-            || rule.match.flow != nil || rule.match.sampleEvery != nil
+            rule.match.icmp != nil || rule.match.lengths != nil || rule.match.flow != nil
+            || rule.match.sampleEvery != nil
         return compiled
     }
 

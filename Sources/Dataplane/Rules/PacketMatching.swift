@@ -7,39 +7,9 @@ extension Needle {
         unsafe self.start = unsafe start
         self.count = count
     }
-
-    @inline(__always)
-    fileprivate func byte(_ index: Int) -> UInt8 {
-        assert(index >= 0 && index < count)
-        // Sound: index < count.
-        return unsafe start[index]
-    }
 }
 
 extension Packet {
-    /// As `contains`, with ASCII letters of either case taken as equal. - Parameter needle: in
-    /// small letters.
-    func contains(_ needle: Needle, ignoringCase: Bool) -> Bool {
-        let view = self.view
-        guard needle.count > 0, payloadLength >= needle.count else { return false }
-        let first = needle.byte(0)
-        var at = layout.payload
-        let last = layout.payloadEnd &- needle.count
-        while at <= last {
-            if ASCII.lowercase(view.u8(at)) == first {
-                var matched = 1
-                while matched < needle.count,
-                    ASCII.lowercase(view.u8(at &+ matched)) == needle.byte(matched)
-                {
-                    matched &+= 1
-                }
-                if matched == needle.count { return true }
-            }
-            at &+= 1
-        }
-        return false
-    }
-
     /// The identification of a fragment: 16 bits of the IPv4 header (RFC 791 §3.1), or 32 of the
     /// IPv6 fragment header (RFC 8200 §4.5). 0 for whole packets.
     var fragmentIdentification: UInt32 {

@@ -16,8 +16,12 @@ import Wire
 
     /// - Parameters:
     ///   - workers: how many workers will read it.
-    /// - Throws: ENOMEM.
+    /// - Throws: ENOMEM; E2BIG when a policy has more rules or payload strings than there is room
+    ///   for.
     public init(_ set: PolicySet, generation: UInt64, workers: Int) throws(IOFailure) {
+        for policy in set.policies {
+            if let excess = policy.excess { throw IOFailure(excess, errno: E2BIG) }
+        }
         self.generation = generation
         ruleNames = set.rules.map(\.name)
         hits = try HitCounters(rules: ruleNames.count, workers: workers)

@@ -37,6 +37,7 @@ import Wire
     private var root: SnapshotRoot
     private var fates: FlowTable<Fate>
     private var found: RuleSet
+    private var payload: PayloadFindings
     private var second: UInt64 = 0
     private var eventsLeft = 0
 
@@ -47,12 +48,14 @@ import Wire
     /// - Throws: `IOFailure`, ENOMEM.
     public init(configuration: Configuration, worker: Int) throws {
         let found = try RuleSet(capacity: Rules.capacity)
+        let payload = try PayloadFindings()
         let fates = try FlowTable<Fate>(
             capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
             fresh: .unknown)
         self.worker = worker
         self.configuration = configuration
         self.found = found
+        self.payload = payload
         self.fates = fates
         root = configuration.policy.copyRoot()
     }
@@ -102,7 +105,7 @@ import Wire
             if fate == .dropped { return .drop(.fragment) }
             follows = fate == .forwarded
         }
-        if policy.ruleCount > 0, policy.collect(packet, flow, direction, &found) {
+        if policy.ruleCount > 0, policy.collect(packet, flow, direction, &found, &payload) {
             if let verdict = act(policy, &packet, context, follows: follows) {
                 if packet.isFragment { remember(policy, packet, verdict, context.now) }
                 return verdict
@@ -221,16 +224,29 @@ extension CompiledPolicy {
     /// Collects the rules that match the packet, at least up to the first that decides.
     fileprivate func collect(
         _ packet: borrowing Packet, _ flow: RuleFlow, _ direction: FlowDirection,
-        _ found: inout RuleSet
+        _ found: inout RuleSet, _ inPayload: inout PayloadFindings
     ) -> Bool {
         let rows = PacketRows(self, packet)
         var end = ruleCount
+        var isSearched = false
         for group in 0..<summaryCount {
             var summary = rows.and(group)
             while summary != 0 {
                 let word = group &<< 6 | summary.trailingZeroBitCount
                 summary &= summary &- 1
                 var bits = rows.and(summaryCount &+ word)
+                if !payload.isEmpty {
+                    let asking = bits & asksForPayload(word)
+                    if asking != 0 {
+                        if !isSearched, isAny(asking, word, before: end) {
+                            payload.scan(
+                                packet.view, from: packet.layout.payload,
+                                to: packet.layout.payloadEnd, &inPayload)
+                            isSearched = true
+                        }
+                        bits &= ~asking | inPayload.rules[word]
+                    }
+                }
                 while bits != 0 {
                     let index = Int(order[word &<< 6 | bits.trailingZeroBitCount])
                     bits &= bits &- 1
@@ -244,7 +260,25 @@ extension CompiledPolicy {
                 }
             }
         }
+        if isSearched { inPayload.clear() }
         return !found.isEmpty
+    }
+
+    @inline(__always)
+    private func asksForPayload(_ word: Int) -> UInt64 {
+        words[payload.askingRow &* (summaryCount &+ wordCount) &+ summaryCount &+ word]
+    }
+
+    /// One of the rules stands before `end`, which an earlier one has decided.
+    @inline(__always)
+    private func isAny(_ bits: UInt64, _ word: Int, before end: Int) -> Bool {
+        guard end < ruleCount else { return true }
+        var bits = bits
+        while bits != 0 {
+            if Int(order[word &<< 6 | bits.trailingZeroBitCount]) < end { return true }
+            bits &= bits &- 1
+        }
+        return false
     }
 
     /// What the rows do not say.
@@ -257,25 +291,13 @@ extension CompiledPolicy {
         }
         if rule.sampleEvery > 0, flow.packets % rule.sampleEvery != 0 { return false }
         if let icmp = rule.icmp, !icmp.holds(packet) { return false }
-        if !rule.lengths.isEmpty, !isAnyLength(rule.lengths, packet.length) { return false }
-        return rule.strings.isEmpty || containsAny(rule, packet)
+        return rule.lengths.isEmpty || isAnyLength(rule.lengths, packet.length)
     }
 
     private func isAnyLength(_ slice: CompiledRule.Slice, _ length: Int) -> Bool {
         for i in Int(slice.first)..<Int(slice.end)
         where Int(lengths[i].lowest) <= length && length <= Int(lengths[i].highest) {
             return true
-        }
-        return false
-    }
-
-    private func containsAny(_ rule: CompiledRule, _ packet: borrowing Packet) -> Bool {
-        for i in Int(rule.strings.first)..<Int(rule.strings.end) {
-            if rule.ignoresCase {
-                if packet.contains(needle(strings[i]), ignoringCase: true) { return true }
-            } else if packet.contains(needle(strings[i])) {
-                return true
-            }
         }
         return false
     }
