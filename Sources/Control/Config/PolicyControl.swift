@@ -95,8 +95,10 @@ final class PolicyControl: Sendable {
         let settings = try fitted(new.run)
         // Outside the lock: a million prefixes take a moment, and metrics must not wait for it.
         let generation = reloads.generation + 1
+        let earlier = state.withLock { $0.snapshot }
         let snapshot = try PolicySnapshot(
-            new.policy, settings: settings, generation: generation, workers: workers.count)
+            new.policy, settings: settings, generation: generation, workers: workers.count,
+            after: earlier)
         state.withLock { state in
             state.source?.publish(snapshot)
             if let old = state.snapshot { state.retired.append(old) }
