@@ -28,6 +28,12 @@ public struct Chain<First: PacketProcessor & ~Copyable, Second: PacketProcessor 
     }
 
     @inlinable @inline(__always)
+    public mutating func startBurst() {
+        first.startBurst()
+        second.startBurst()
+    }
+
+    @inlinable @inline(__always)
     public mutating func adopt(_ configuration: Configuration) {
         first.adopt(configuration.first)
         second.adopt(configuration.second)

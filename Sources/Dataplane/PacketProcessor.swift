@@ -29,6 +29,9 @@ public protocol PacketProcessor: ~Copyable, SendableMetatype {
     /// Called once per worker, before traffic.
     init(configuration: Configuration, worker: Int) throws
 
+    /// Called at the start of every burst, also of one without packets.
+    mutating func startBurst()
+
     /// Called at the start of the first burst after a reload. The configuration is valid.
     mutating func adopt(_ configuration: Configuration)
 
@@ -79,6 +82,9 @@ extension PacketProcessor where Self: ~Copyable {
         else { return try Configuration(from: decoder) }
         return try Configuration(from: source.fallingBack(to: defaults))
     }
+
+    @inlinable @inline(__always)
+    public mutating func startBurst() {}
 
     @inlinable @inline(__always)
     public mutating func adopt(_ configuration: Configuration) {}

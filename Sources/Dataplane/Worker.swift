@@ -119,6 +119,8 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     /// errno; an error is no progress, so a dead socket stops the heartbeat.
     @inlinable
     public mutating func runBurst() -> Int {
+        // Before the snapshot goes that the processor may still use.
+        processor.startBurst()
         let newest = link.newest
         if newest != adopted { adoptSnapshot(newest) }
         let received = io.receive()

@@ -247,6 +247,16 @@ int sluice_signal_descriptor(const int *signals, int count);
 // The next signal waiting on the descriptor, or 0.
 int sluice_next_signal(int fd);
 
+// A full fence (C11 atomic_thread_fence, memory_order_seq_cst). HOT: no call, and on x86 an MFENCE
+// where compilers prefer a locked instruction, so that tools/hotpath can tell that there is none.
+SLUICE_HOT static inline void sluice_full_fence(void) {
+#if defined(__x86_64__)
+    __asm__ volatile("mfence" ::: "memory");
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 static inline int sluice_errno(void) { return errno; }
 
 #endif

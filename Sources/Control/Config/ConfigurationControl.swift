@@ -58,11 +58,13 @@ final class ConfigurationControl: Sendable {
     }
 
     private func make(
-        _ configuration: Configuration, settings: PathSettings, generation: UInt64, workers: Int
+        _ configuration: Configuration, settings: PathSettings, generation: UInt64, workers: Int,
+        after earlier: PolicySnapshot? = nil
     ) throws -> Generation {
         let policy =
             processor.hasRules
-            ? try PolicySnapshot(configuration.policy, generation: generation, workers: workers)
+            ? try PolicySnapshot(
+                configuration.policy, generation: generation, workers: workers, after: earlier)
             : nil
         let read = try configuration.processor.read(policy: policy, processor.read)
         return Generation(
@@ -111,8 +113,10 @@ final class ConfigurationControl: Sendable {
         let settings = try fitted(new.run)
         // Outside the lock: a million prefixes take a moment, and metrics must not wait for it.
         let generation = reloads.generation + 1
+        let earlier = state.withLock { $0.current?.policy }
         let next = try make(
-            new, settings: settings, generation: generation, workers: workers.count)
+            new, settings: settings, generation: generation, workers: workers.count,
+            after: earlier)
         state.withLock { state in
             for worker in workers { worker.link.publish(next.snapshot) }
             if let old = state.current { state.retired.append(old) }

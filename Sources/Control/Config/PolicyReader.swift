@@ -52,6 +52,7 @@ extension ConfigReader {
             }
             names[rule.name] = field.line
             policy.rules.append(rule)
+            checkFlowLimits(field, policy)
         }
         if let excess = policy.excess { fields["rules"]?.fail(excess) }
         return policy
@@ -232,7 +233,7 @@ extension ConfigReader {
             "new": .new, "established": .established, "any": Match.Flow?.none,
         ]).flatMap { $0 }
         match.sampleEvery = fields["sample"].flatMap { readEvery($0) }
-        fields["rate"]?.unsupported("rate")
+        match.rate = fields["rate"].flatMap { readRate($0) }
         checkSense(field, match)
         return match
     }

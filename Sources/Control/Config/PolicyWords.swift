@@ -75,6 +75,7 @@ enum PolicyWords {
         case nil: break
         }
         add(match.sampleEvery.map { "the first packet of a flow and every \($0)th" })
+        add(match.rate.map { rate($0) })
         return words
     }
 

@@ -41,7 +41,7 @@ extension Match {
     /// Every packet that `other` matches, this matches too. May say no where the answer is yes.
     fileprivate func covers(_ other: Match) -> Bool {
         // What depends on more than the packet covers nothing but itself.
-        guard sampleEvery == nil, flow == nil || flow == other.flow,
+        guard sampleEvery == nil, rate == nil, flow == nil || flow == other.flow,
             version == nil || version == other.version,
             fragment == nil || fragment == other.fragment,
             payload == nil || payload == other.payload

@@ -51,6 +51,7 @@ struct CompiledPolicy: ~Copyable {
     /// Of replacements.
     let bytes: Table<UInt8>
     let replacements: Table<CompiledReplacement>
+    let limits: Table<RateLimit>
 
     /// Properties that some rule asks for.
     struct Properties: OptionSet, BitwiseCopyable {
@@ -92,6 +93,8 @@ struct CompiledRule: BitwiseCopyable {
     var flow: Match.Flow?
     /// 0 = no sampling.
     var sampleEvery: UInt32 = 0
+    /// Index in `limits`; negative without.
+    var limit: Int32 = -1
     /// From `first` up to `end` of `lengths`, `replacements`.
     var lengths = Slice()
     var replacements = Slice()
@@ -120,8 +123,10 @@ struct CompiledReplacement: BitwiseCopyable {
 }
 
 extension CompiledPolicy {
-    /// - Parameter firstHit: the hit counter of the policy's first rule.
-    init(_ policy: Policy, firstHit: Int, _ memory: TableMemory) {
+    /// - Parameters:
+    ///   - firstHit: the hit counter of the policy's first rule.
+    ///   - limits: those of the rules that have one, in order.
+    init(_ policy: Policy, firstHit: Int, limits: [RateLimit] = [], _ memory: TableMemory) {
         var rows = RowPool(policy.rules)
         let matches = rows.order.map { policy.rules[$0].match }
 
@@ -210,6 +215,7 @@ extension CompiledPolicy {
         lengths = memory.table(actions.lengths)
         bytes = memory.table(actions.bytes)
         replacements = memory.table(actions.replacements)
+        self.limits = memory.table(limits)
 
         order = memory.table(rows.order.map { UInt32($0) })
         words = memory.table(rows.words)
@@ -382,6 +388,7 @@ private struct ActionTables {
     var lengths: [LengthRange] = []
     var bytes: [UInt8] = []
     var replacements: [CompiledReplacement] = []
+    var limitCount: Int32 = 0
 
     mutating func add(_ rule: Rule) -> CompiledRule {
         var compiled = CompiledRule()
@@ -392,6 +399,10 @@ private struct ActionTables {
         compiled.icmp = rule.match.icmp
         compiled.flow = rule.match.flow
         compiled.sampleEvery = rule.match.sampleEvery ?? 0
+        if rule.match.rate != nil {
+            compiled.limit = limitCount
+            limitCount += 1
+        }
         compiled.lengths = ActionTables.append(
             (rule.match.lengths ?? []).map {
                 LengthRange(lowest: $0.lowerBound, highest: $0.upperBound)

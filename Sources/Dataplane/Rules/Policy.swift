@@ -46,6 +46,9 @@ public struct Policy: Equatable, Sendable {
         if let rule = rules.first(where: { $0.match.sampleEvery != nil }) {
             return "sample (rule '\(rule.name)')"
         }
+        if let rule = rules.first(where: { $0.match.rate != nil }) {
+            return "rate (rule '\(rule.name)')"
+        }
         if dropsUnknownTCP { return "on-unknown-tcp: drop" }
         return fragments == .followFirst ? "fragments: follow-first, the default" : nil
     }
@@ -103,6 +106,35 @@ public struct Match: Equatable, Sendable {
     public var flow: Flow?
     /// The first packet of a flow, and every so many-th after it; both directions count.
     public var sampleEvery: UInt32?
+    /// Packets that exceed a limit. Only a packet for which all else holds, and that no earlier
+    /// rule has decided, counts against it.
+    public var rate: Rate?
+
+    /// So many packets per second, and so many at once after a pause: in any T seconds at most
+    /// `burst` + `packetsPerSecond` × T packets do not exceed it, on all workers together.
+    public struct Rate: Equatable, BitwiseCopyable, Sendable {
+        /// 1 to 100 million.
+        public var packetsPerSecond: UInt32
+        /// 1 to 100 million.
+        public var burst: UInt32
+        public var per: Per
+
+        /// What has a limit of its own: a flow with both its directions, an inner source address
+        /// behind an endpoint, an endpoint, or nothing.
+        public enum Per: UInt8, Equatable, BitwiseCopyable, Sendable {
+            case flow, source, endpoint, all
+        }
+
+        public static let highest: UInt32 = 100_000_000
+
+        /// - Parameter burst: by default what comes in a tenth of a second, so that no second has
+        ///   more than 1.1 × the rate.
+        public init(packetsPerSecond: UInt32, burst: UInt32? = nil, per: Per = .all) {
+            self.packetsPerSecond = min(Rate.highest, max(1, packetsPerSecond))
+            self.burst = min(Rate.highest, max(1, burst ?? packetsPerSecond / 10))
+            self.per = per
+        }
+    }
 
     /// Established: a packet of this flow was forwarded in the other direction. New: none yet.
     public enum Flow: UInt8, Equatable, BitwiseCopyable, Sendable { case new, established }

@@ -11,14 +11,19 @@ import Wire
     public let ruleNames: [String]
     private let memory = TableMemory()
     private let hits: HitCounters
+    private let rates: [RateMemory]
     /// What workers read first.
     private let root: UnsafeMutablePointer<SnapshotRoot>
 
     /// - Parameters:
     ///   - workers: how many workers will read it.
+    ///   - earlier: the snapshot that this one takes the place of: limits that stay the same go on
+    ///     where they are.
     /// - Throws: ENOMEM; E2BIG when a policy has more rules or payload strings than there is room
     ///   for.
-    public init(_ set: PolicySet, generation: UInt64, workers: Int) throws(IOFailure) {
+    public init(
+        _ set: PolicySet, generation: UInt64, workers: Int, after earlier: PolicySnapshot? = nil
+    ) throws(IOFailure) {
         for policy in set.policies {
             if let excess = policy.excess { throw IOFailure(excess, errno: E2BIG) }
         }
@@ -26,12 +31,17 @@ import Wire
         ruleNames = set.rules.map(\.name)
         hits = try HitCounters(rules: ruleNames.count, workers: workers)
         let policies = set.policies
+        rates = try RateMemory.of(policies, workers: workers, earlier: earlier?.rates ?? [])
+        var limits = rates.map(\.limit)[...]
         let compiled = unsafe memory.room(for: CompiledPolicy.self, policies.count)
         var firstHit = 0
         for (i, policy) in policies.enumerated() {
+            let count = policy.rules.count { $0.match.rate != nil }
             // Sound: there is room for all policies.
             unsafe (compiled + i).initialize(
-                to: CompiledPolicy(policy, firstHit: firstHit, memory))
+                to: CompiledPolicy(
+                    policy, firstHit: firstHit, limits: Array(limits.prefix(count)), memory))
+            limits = limits.dropFirst(count)
             firstHit += policy.rules.count
         }
         var indices: [UInt64: UInt32] = [:]
@@ -55,8 +65,8 @@ import Wire
     /// What a worker keeps of it; good as long as the snapshot.
     func copyRoot() -> SnapshotRoot { unsafe root.pointee }
 
-    /// Bytes of the tables.
-    public var byteCount: Int { memory.byteCount }
+    /// Bytes of the tables, buckets of limits included.
+    public var byteCount: Int { rates.reduce(memory.byteCount) { $0 + $1.byteCount } }
 
     /// Packets that the rule matched so far, all workers together.
     public func hits(rule: Int) -> UInt64 { hits.read(rule) }

@@ -7,6 +7,7 @@ public struct RuleFlow: BitwiseCopyable, Sendable {
     /// Bit 0: a packet was forwarded from the low end of the flow key to the high one; bit 1: the
     /// other way.
     var forwarded: UInt8 = 0
+    var ends = FlowTokens()
 
     @inline(__always)
     mutating func note(_ verdict: Verdict, _ direction: FlowDirection) {

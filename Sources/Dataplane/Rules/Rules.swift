@@ -38,6 +38,7 @@ import Wire
     private var fates: FlowTable<Fate>
     private var found: RuleSet
     private var payload: PayloadFindings
+    private var spender: RateSpender
     private var second: UInt64 = 0
     private var eventsLeft = 0
 
@@ -57,8 +58,11 @@ import Wire
         self.found = found
         self.payload = payload
         self.fates = fates
+        spender = RateSpender(worker: worker)
         root = configuration.policy.copyRoot()
     }
+
+    public mutating func startBurst() { spender.startBurst() }
 
     public mutating func adopt(_ configuration: Configuration) {
         self.configuration = configuration
@@ -74,24 +78,24 @@ import Wire
         _ packet: inout Packet, flow: inout RuleFlow, context: inout Context
     ) -> Verdict {
         let direction = FlowDirection(packet)
-        let verdict = decide(&packet, flow, direction, context)
+        let verdict = decide(&packet, &flow, direction, context)
         flow.note(verdict, direction)
         return verdict
     }
 
     private mutating func decide(
-        _ packet: inout Packet, _ flow: RuleFlow, _ direction: FlowDirection,
+        _ packet: inout Packet, _ flow: inout RuleFlow, _ direction: FlowDirection,
         _ context: borrowing Context
     ) -> Verdict {
         let index =
             root.hasEndpointPolicies ? root.policyOfEndpoint.value(packet.endpoint) : 0
         // Sound: the snapshot holds a policy at every index it names, and outlives the packet.
         return unsafe decide(
-            by: root.policies.pointer(index).pointee, &packet, flow, direction, context)
+            by: root.policies.pointer(index).pointee, &packet, &flow, direction, context)
     }
 
     private mutating func decide(
-        by policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: RuleFlow,
+        by policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: inout RuleFlow,
         _ direction: FlowDirection, _ context: borrowing Context
     ) -> Verdict {
         if policy.dropsUnknownTCP, flow.forwarded == 0, packet.isMidFlowTCP {
@@ -106,7 +110,7 @@ import Wire
             follows = fate == .forwarded
         }
         if policy.ruleCount > 0, policy.collect(packet, flow, direction, &found, &payload) {
-            if let verdict = act(policy, &packet, context, follows: follows) {
+            if let verdict = act(policy, &packet, &flow, context, follows: follows) {
                 if packet.isFragment { remember(policy, packet, verdict, context.now) }
                 return verdict
             }
@@ -118,21 +122,28 @@ import Wire
     /// Lets the rules found act in order, and leaves the set empty. Nil when none decided.
     ///
     /// - Parameter follows: a later fragment whose first was forwarded: of the rules, only those
-    ///   about fragments decide.
+    ///   about fragments decide, and those that limit, since they count packets.
     private mutating func act(
-        _ policy: borrowing CompiledPolicy, _ packet: inout Packet,
+        _ policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: inout RuleFlow,
         _ context: borrowing Context, follows: Bool
     ) -> Verdict? {
         var verdict: Verdict?
         while let index = found.popFirst() {
             // What stands behind the rule that decided was found before it.
             guard verdict == nil else { continue }
-            root.hits.add(policy.firstHit &+ index, worker: worker)
             let rule = policy.rules[index]
+            if rule.limit >= 0,
+                !spender.exceeds(policy.limits[Int(rule.limit)], packet, &flow, context.now)
+            {
+                continue
+            }
+            root.hits.add(policy.firstHit &+ index, worker: worker)
             if rule.isLogged { emit(policy, index, rule.isDryRun, packet, context) }
             guard !rule.isDryRun else { continue }
             verdict = policy.replace(rule, &packet)
-            guard verdict == nil, !follows || rule.isAboutFragments else { continue }
+            guard verdict == nil, !follows || rule.isAboutFragments || rule.limit >= 0 else {
+                continue
+            }
             switch rule.terminal {
             case .forward: verdict = .forward
             case .drop: verdict = .drop(.rule)
@@ -256,7 +267,8 @@ extension CompiledPolicy {
                         continue
                     }
                     found.insert(index)
-                    if rule.terminal != nil, !rule.isDryRun { end = index }
+                    // Whether a limit is exceeded is known only when it is the rule's turn.
+                    if rule.terminal != nil, !rule.isDryRun, rule.limit < 0 { end = index }
                 }
             }
         }
