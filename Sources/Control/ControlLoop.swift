@@ -13,20 +13,24 @@ struct ControlLoop: ~Copyable {
     /// Whoever asks who holds the instance lock connects to this.
     private let lock: Int32
     private let policy: PolicyControl?
-    private let control: ControlSocket?
+    private var control: ControlServer?
+    private var reload: ReloadTask?
+    /// Asked for a reload that has not begun: by a signal, or by these clients.
+    private var wantsReload = false
+    private var waiting: [UInt64] = []
     private var log: Logger
     private var drain: Drain?
     private var lastHealth = Health.starting
     private var sampler: BusySampler
 
     private static let tickMilliseconds: Int32 = 100
-    /// Workers look for a new snapshot every burst and are woken for it: milliseconds.
-    private static let adoptionPatience = 5000
+    /// While workers adopt a snapshot.
+    private static let shortTickMilliseconds: Int32 = 1
 
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
         healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
-        policy: PolicyControl?, control: ControlSocket?, log: Logger
+        policy: PolicyControl?, control: consuming ControlServer?, log: Logger
     ) {
         self.gauges = gauges
         limits = drain
@@ -44,7 +48,9 @@ struct ControlLoop: ~Copyable {
     mutating func run() {
         while true {
             signals.wait(
-                milliseconds: ControlLoop.tickMilliseconds, or: control?.descriptor ?? -1)
+                milliseconds: reload == nil
+                    ? ControlLoop.tickMilliseconds : ControlLoop.shortTickMilliseconds,
+                or: control?.polled ?? [])
             while let signal = signals.next() {
                 if handle(signal) { return }
             }
@@ -52,7 +58,8 @@ struct ControlLoop: ~Copyable {
             noteHealth(gauges.health)
             followAddresses()
             TCPClients.turnAway(lock)
-            serveControl()
+            serveControl(now)
+            advanceReload(now)
             if let policy {
                 policy.logEvents(log)
                 _ = policy.settle(workers: gauges.workers.count)
@@ -71,7 +78,7 @@ struct ControlLoop: ~Copyable {
     private mutating func handle(_ signal: Int32) -> Bool {
         switch signal {
         case SIGHUP:
-            _ = reload()
+            wantsReload = true
             return false
         case SIGTERM where drain == nil:
             let now = sluice_monotonic_ns()
@@ -95,47 +102,61 @@ struct ControlLoop: ~Copyable {
         }
     }
 
-    private mutating func serveControl() {
-        guard let control else { return }
-        control.serve { command in
-            switch command {
-            case "reload": reload()
-            default: ControlReply(errors: ["unknown command '\(command)': expected reload"])
+    private mutating func serveControl(_ now: UInt64) {
+        for (client, command) in control?.serve(now: now) ?? [] {
+            if command == "reload" {
+                waiting.append(client)
+            } else {
+                let text = "unknown command '\(command)': expected reload"
+                control?.reply(ControlReply(errors: [text]), to: client, now: now)
             }
         }
     }
 
-    /// Takes the configuration over that the file holds now, or says why not and changes nothing.
-    private mutating func reload() -> ControlReply {
+    // ---- Reload: one at a time; whoever asks meanwhile waits for the next.
+
+    private mutating func advanceReload(_ now: UInt64) {
+        if let reload { advance(reload, now) }
+        guard reload == nil, wantsReload || !waiting.isEmpty else { return }
+        defer {
+            wantsReload = false
+            waiting = []
+        }
         guard let policy else {
             log.info("no config file is in use: nothing to reload")
-            return ControlReply(errors: ["no config file is in use"])
+            return answer(ControlReply(errors: ["no config file is in use"]), waiting, now)
         }
-        do throws(ConfigErrors) {
-            let configuration = try policy.reload(workers: gauges.workers)
-            limits = configuration.run.drain
-            log = configuration.makeLogger()
-        } catch {
-            for line in error.lines { log.error("not reloaded: \(line)") }
-            return ControlReply(errors: error.lines)
-        }
-        let generation = policy.reloads.generation
-        guard isAdopted(policy) else {
-            let text = "generation \(generation) waits for a worker that makes no progress"
-            log.warning("\(text)")
-            return ControlReply(errors: [text])
-        }
-        log.info("reloaded: generation \(generation), \(policy.ruleHits.count) rules")
-        return ControlReply(generation: generation)
+        reload = ReloadTask(policy, workers: gauges.workers, clients: waiting)
     }
 
-    /// Waits until every worker reads the newest snapshot.
-    private func isAdopted(_ policy: PolicyControl) -> Bool {
-        for _ in 0..<ControlLoop.adoptionPatience {
-            if policy.settle(workers: gauges.workers.count) { return true }
-            usleep(1000)
+    /// Takes the configuration over that the file holds now, or says why not and changes nothing.
+    private mutating func advance(_ task: ReloadTask, _ now: UInt64) {
+        guard let policy else { return }
+        switch task.now {
+        case .reading: return
+        case .refused(let errors):
+            for line in errors.lines { log.error("not reloaded: \(line)") }
+            answer(ControlReply(errors: errors.lines), task.clients, now)
+        case .adopting(let configuration, let deadline):
+            limits = configuration.run.drain
+            log = configuration.makeLogger()
+            let generation = policy.reloads.generation
+            if policy.settle(workers: gauges.workers.count) {
+                log.info("reloaded: generation \(generation), \(policy.ruleHits.count) rules")
+                answer(ControlReply(generation: generation), task.clients, now)
+            } else if now >= deadline {
+                let text = "generation \(generation) waits for a worker that makes no progress"
+                log.warning("\(text)")
+                answer(ControlReply(errors: [text]), task.clients, now)
+            } else {
+                return
+            }
         }
-        return false
+        reload = nil
+    }
+
+    private mutating func answer(_ reply: ControlReply, _ clients: [UInt64], _ now: UInt64) {
+        for client in clients { control?.reply(reply, to: client, now: now) }
     }
 
     private mutating func noteHealth(_ health: Health) {
@@ -188,10 +209,10 @@ struct SignalReader: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// Until a signal comes, or something on `other`; a negative descriptor is none.
-    func wait(milliseconds: Int32, or other: Int32) {
-        var entries = [descriptor, other].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-        _ = poll(&entries, 2, milliseconds)
+    /// Until a signal comes, or what the others wait for.
+    func wait(milliseconds: Int32, or others: [pollfd]) {
+        var entries = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)] + others
+        _ = poll(&entries, nfds_t(entries.count), milliseconds)
     }
 
     func next() -> Int32? {
