@@ -39,11 +39,14 @@ let package = Package(
         .target(
             name: "Dataplane", dependencies: ["CSluice", "Wire", "PacketIO"], swiftSettings: hot),
 
+        // Capture files, read for replay and for sluice check --explain.
+        .target(name: "Capture", dependencies: ["Wire"]),
+
         // The control side and the library faces.
         .target(
             name: "Control",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Dataplane", "Yams",
+                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Yams",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -81,18 +84,19 @@ let package = Package(
         .target(
             name: "Generator",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Gateway",
+                "CSluice", "Wire", "PacketIO", "Gateway", "Capture",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         .executableTarget(
             name: "GeneratorCommand",
             dependencies: [
-                "Generator",
+                "Generator", "Capture",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [.embedInCode("report.py")]),
 
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
+        .testTarget(name: "CaptureTests", dependencies: ["Capture", "SluiceTesting"]),
         .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),
         .testTarget(
             name: "DataplaneTests",
@@ -101,7 +105,8 @@ let package = Package(
             name: "ControlTests", dependencies: ["Control", "SluiceTesting"],
             exclude: ["WrongConfigs"]),
         .testTarget(
-            name: "GeneratorTests", dependencies: ["Generator", "Dataplane", "SluiceTesting"]),
+            name: "GeneratorTests",
+            dependencies: ["Generator", "Capture", "Dataplane", "SluiceTesting"]),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway", "Dataplane", "SluiceTesting"]),
     ],
     swiftLanguageModes: [.v6]

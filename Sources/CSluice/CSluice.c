@@ -416,6 +416,9 @@ int sluice_connect_unix(const char *path) {
     if (fd < 0) return fd;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
+    // A listener whose queue is full would hold us for ever: then the answer is EAGAIN.
+    struct timeval patience = {2, 0};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) return fd;
     int e = errno;
     close(fd);

@@ -109,8 +109,7 @@ public struct Appliance {
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
             addresses: follower, lock: lockDescriptor, configuration: configuration,
-            control: control,
-            log: log)
+            control: control.map { ControlServer($0) }, log: log)
         loop.run()
         stop(workers)
         server.stop()

@@ -13,7 +13,11 @@ struct ControlLoop: ~Copyable {
     /// Whoever asks who holds the instance lock connects to this.
     private let lock: Int32
     private let configuration: ConfigurationControl
-    private let control: ControlSocket?
+    private var control: ControlServer?
+    private var reload: ReloadTask?
+    /// Asked for a reload that has not begun: by a signal, or by these clients.
+    private var wantsReload = false
+    private var waiting: [UInt64] = []
     private var log: Logger
     private var drain: Drain?
     private var lastHealth = Health.starting
@@ -22,13 +26,13 @@ struct ControlLoop: ~Copyable {
     private var lost: [UInt64]
 
     private static let tickMilliseconds: Int32 = 100
-    /// Workers look for a new snapshot every burst and are woken for it: milliseconds.
-    private static let adoptionPatience = 5000
+    /// While workers adopt a snapshot.
+    private static let shortTickMilliseconds: Int32 = 1
 
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
         healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
-        configuration: ConfigurationControl, control: ControlSocket?, log: Logger
+        configuration: ConfigurationControl, control: consuming ControlServer?, log: Logger
     ) {
         self.gauges = gauges
         limits = drain
@@ -47,7 +51,9 @@ struct ControlLoop: ~Copyable {
     mutating func run() {
         while true {
             signals.wait(
-                milliseconds: ControlLoop.tickMilliseconds, or: control?.descriptor ?? -1)
+                milliseconds: reload == nil
+                    ? ControlLoop.tickMilliseconds : ControlLoop.shortTickMilliseconds,
+                or: control?.polled ?? [])
             while let signal = signals.next() {
                 if handle(signal) { return }
             }
@@ -55,7 +61,8 @@ struct ControlLoop: ~Copyable {
             noteHealth(gauges.health)
             followAddresses()
             TCPClients.turnAway(lock)
-            serveControl()
+            serveControl(now)
+            advanceReload(now)
             configuration.handleEvents(gauges.workers, log)
             _ = configuration.settle(workers: gauges.workers)
             if let ratios = sampler.sample(now: now, busy: ControlLoop.busy(gauges)) {
@@ -73,7 +80,7 @@ struct ControlLoop: ~Copyable {
     private mutating func handle(_ signal: Int32) -> Bool {
         switch signal {
         case SIGHUP:
-            _ = reload()
+            wantsReload = true
             return false
         case SIGTERM where drain == nil:
             let now = sluice_monotonic_ns()
@@ -97,48 +104,61 @@ struct ControlLoop: ~Copyable {
         }
     }
 
-    private mutating func serveControl() {
-        guard let control else { return }
-        control.serve { command in
-            switch command {
-            case "reload": reload()
-            default: ControlReply(errors: ["unknown command '\(command)': expected reload"])
+    private mutating func serveControl(_ now: UInt64) {
+        for (client, command) in control?.serve(now: now) ?? [] {
+            if command == "reload" {
+                waiting.append(client)
+            } else {
+                let text = "unknown command '\(command)': expected reload"
+                control?.reply(ControlReply(errors: [text]), to: client, now: now)
             }
         }
     }
 
-    /// Takes the configuration over that the file holds now, or says why not and changes nothing.
-    private mutating func reload() -> ControlReply {
+    // ---- Reload: one at a time; whoever asks meanwhile waits for the next.
+
+    private mutating func advanceReload(_ now: UInt64) {
+        if let reload { advance(reload, now) }
+        guard reload == nil, wantsReload || !waiting.isEmpty else { return }
+        defer {
+            wantsReload = false
+            waiting = []
+        }
         guard configuration.isReloadable else {
             log.info("no config file is in use: nothing to reload")
-            return ControlReply(errors: ["no config file is in use"])
+            return answer(ControlReply(errors: ["no config file is in use"]), waiting, now)
         }
-        do throws(ConfigErrors) {
-            let new = try configuration.reload(workers: gauges.workers)
-            limits = new.run.drain
-            log = new.makeLogger()
-        } catch {
-            for line in error.lines { log.error("not reloaded: \(line)") }
-            return ControlReply(errors: error.lines)
-        }
-        let generation = configuration.reloads.generation
-        guard isAdopted() else {
-            let text = "generation \(generation) waits for a worker that makes no progress"
-            log.warning("\(text)")
-            return ControlReply(errors: [text])
-        }
-        let rules = gauges.processor.hasRules ? ", \(configuration.ruleHits.count) rules" : ""
-        log.info("reloaded: generation \(generation)\(rules)")
-        return ControlReply(generation: generation)
+        reload = ReloadTask(configuration, workers: gauges.workers, clients: waiting)
     }
 
-    /// Waits until every worker reads the newest snapshot.
-    private func isAdopted() -> Bool {
-        for _ in 0..<ControlLoop.adoptionPatience {
-            if configuration.settle(workers: gauges.workers) { return true }
-            usleep(1000)
+    /// Takes the configuration over that the file holds now, or says why not and changes nothing.
+    private mutating func advance(_ task: ReloadTask, _ now: UInt64) {
+        switch task.now {
+        case .reading: return
+        case .refused(let errors):
+            for line in errors.lines { log.error("not reloaded: \(line)") }
+            answer(ControlReply(errors: errors.lines), task.clients, now)
+        case .adopting(let new, let deadline):
+            limits = new.run.drain
+            log = new.makeLogger()
+            let generation = configuration.reloads.generation
+            if configuration.settle(workers: gauges.workers) {
+                let rules = gauges.processor.hasRules ? ", \(configuration.ruleHits.count) rules" : ""
+                log.info("reloaded: generation \(generation)\(rules)")
+                answer(ControlReply(generation: generation), task.clients, now)
+            } else if now >= deadline {
+                let text = "generation \(generation) waits for a worker that makes no progress"
+                log.warning("\(text)")
+                answer(ControlReply(errors: [text]), task.clients, now)
+            } else {
+                return
+            }
         }
-        return false
+        reload = nil
+    }
+
+    private mutating func answer(_ reply: ControlReply, _ clients: [UInt64], _ now: UInt64) {
+        for client in clients { control?.reply(reply, to: client, now: now) }
     }
 
     private mutating func noteHealth(_ health: Health) {
@@ -191,10 +211,10 @@ struct SignalReader: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// Until a signal comes, or something on `other`; a negative descriptor is none.
-    func wait(milliseconds: Int32, or other: Int32) {
-        var entries = [descriptor, other].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-        _ = poll(&entries, 2, milliseconds)
+    /// Until a signal comes, or what the others wait for.
+    func wait(milliseconds: Int32, or others: [pollfd]) {
+        var entries = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)] + others
+        _ = poll(&entries, nfds_t(entries.count), milliseconds)
     }
 
     func next() -> Int32? {

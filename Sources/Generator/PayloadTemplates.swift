@@ -1,3 +1,4 @@
+import Capture
 import Wire
 
 /// What the payload of a UDP or TCP packet holds; each fills any length, alike for one seed.

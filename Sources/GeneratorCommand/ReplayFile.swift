@@ -1,12 +1,13 @@
+import Capture
 import Generator
 
 /// The packets of `--replay`.
 enum ReplayFile {
     /// Inner packets in the order of the capture.
     static func packets(_ path: String) throws(Complaint) -> [[UInt8]] {
-        let capture: Capture
+        let capture: CaptureFile
         do {
-            capture = try Capture(path: path)
+            capture = try CaptureFile(path: path)
         } catch {
             throw Complaint(.usage, "--replay: \(error)")
         }

@@ -1,4 +1,4 @@
-"""Makes the capture files in this folder, for CaptureReaderTests: run it again after a change here.
+"""Makes the capture files in this folder, for CaptureFileTests: run it again after a change here.
 
 scapy writes them, editcap and tcpdump rewrite some. Each holds the same IP packets, those of
 packets.hex, behind another link header, in another format or byte order.

@@ -9,6 +9,7 @@ struct ArchitectureTests {
         ("Wire", ["CSluice"]),
         ("PacketIO", ["CSluice", "Synchronization", "Wire"]),
         ("Dataplane", ["CSluice", "PacketIO", "Synchronization", "Wire"]),
+        ("Capture", ["Glibc", "Wire"]),
         ("SluiceCore", ["Dataplane", "PacketIO", "Wire"]),
         ("SluiceTesting", ["CSluice", "SluiceCore"]),
     ]

@@ -1,3 +1,4 @@
+import Capture
 import Generator
 import SluiceTesting
 import Testing

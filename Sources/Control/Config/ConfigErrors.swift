@@ -1,10 +1,21 @@
 import Glibc
 
-/// All that is wrong with a config file, one line for each, in the order of the file.
+/// What is wrong with a config file, one line for each mistake, in the order of the file. Of very
+/// many the first are told, of a very long line the beginning: they also go into logs and replies.
 public struct ConfigErrors: Error, CustomStringConvertible, Sendable {
+    static let mostLines = 100
+    private static let longestLine = 1000
+
     public let lines: [String]
 
-    public init(_ lines: [String]) { self.lines = lines }
+    public init(_ lines: [String]) {
+        var told = lines.prefix(ConfigErrors.mostLines).map { line in
+            line.count > ConfigErrors.longestLine
+                ? line.prefix(ConfigErrors.longestLine) + "…" : line
+        }
+        if lines.count > told.count { told.append("and \(lines.count - told.count) more") }
+        self.lines = told
+    }
 
     public var description: String { lines.joined(separator: "\n") }
 

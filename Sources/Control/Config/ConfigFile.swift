@@ -1,3 +1,4 @@
+import Capture
 import Dataplane
 import Foundation
 import Logging
@@ -116,27 +117,14 @@ public enum ConfigFile {
     }
 }
 
-/// Whole files.
+/// Whole files: regular ones, bounded.
 enum FileBytes {
     static func read(_ path: String, limit: Int) throws(ConfigErrors) -> [UInt8] {
-        guard let file = fopen(path, "re") else {
-            throw ConfigErrors(["\(path): \(String(cString: strerror(errno)))"])
+        do throws(WholeFile.Failure) {
+            return try WholeFile.bytes(of: path, limit: limit)
+        } catch {
+            throw ConfigErrors([error.description])
         }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 1 << 16)
-        while true {
-            let count = fread(&chunk, 1, chunk.count, file)
-            bytes += chunk.prefix(count)
-            guard bytes.count <= limit else {
-                throw ConfigErrors(["\(path): longer than \(limit >> 20) MiB"])
-            }
-            if count < chunk.count { break }
-        }
-        guard ferror(file) == 0 else {
-            throw ConfigErrors(["\(path): \(String(cString: strerror(errno)))"])
-        }
-        return bytes
     }
 }
 

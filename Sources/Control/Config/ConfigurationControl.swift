@@ -8,6 +8,7 @@ import Wire
 /// The configuration in force: loads, publishes, and counts over generations. Used by the control
 /// thread; metrics read it from the HTTP thread.
 final class ConfigurationControl: Sendable {
+    private static let mostRetired = 8
     private let loader: ConfigLoader
     private let processor: ProcessorShape
     private let state: Mutex<State>
@@ -109,6 +110,12 @@ final class ConfigurationControl: Sendable {
         guard changed.isEmpty else {
             throw ConfigErrors(
                 changed.map { "\(loader.path ?? "flags"): \($0) cannot change live: restart" })
+        }
+        // A worker that hangs keeps every snapshot since: they must not pile up.
+        guard state.withLock({ $0.retired.count }) < ConfigurationControl.mostRetired else {
+            throw ConfigErrors([
+                "\(ConfigurationControl.mostRetired) generations wait for a worker that makes no progress"
+            ])
         }
         let settings = try fitted(new.run)
         // Outside the lock: a million prefixes take a moment, and metrics must not wait for it.

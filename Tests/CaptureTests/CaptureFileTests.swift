@@ -1,11 +1,11 @@
+import Capture
 import Foundation
-import Generator
 import SluiceTesting
 import Testing
 
 /// Capture files that scapy, editcap and tcpdump made (Tests/Captures/make_captures.py), and ones
 /// that nobody should make.
-@Suite struct CaptureReaderTests {
+@Suite struct CaptureFileTests {
     static let folder = URL(filePath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().appending(path: "Captures")
 
@@ -23,11 +23,11 @@ import Testing
         Array(try Data(contentsOf: folder.appending(path: name)))
     }
 
-    static func capture(_ name: String) throws -> Capture {
-        try Capture(path: folder.appending(path: name).path)
+    static func capture(_ name: String) throws -> CaptureFile {
+        try CaptureFile(path: folder.appending(path: name).path)
     }
 
-    static func packets(of capture: Capture) -> [[UInt8]] {
+    static func packets(of capture: CaptureFile) -> [[UInt8]] {
         capture.packets.map { Array(capture.bytes(of: $0)) }
     }
 
@@ -68,7 +68,7 @@ import Testing
     @Test func `frames cut by the snap length are skipped`() throws {
         // By `editcap -s 50`: the IPv6 packet is longer.
         let bytes = try Self.file("snapped.pcap")
-        let capture = try Capture(bytes: bytes, name: "snapped.pcap")
+        let capture = try CaptureFile(bytes: bytes, name: "snapped.pcap")
         #expect(Self.packets(of: capture) == Self.packets.filter { $0.count + 14 <= 50 })
         #expect(capture.skipped.truncated == 1 && capture.skipped.total == 1)
     }
@@ -81,14 +81,14 @@ import Testing
         let record = bytes.count - 20 - last - 16
         bytes[record + 8] += 20
         bytes[record + 12] += 20
-        let capture = try Capture(bytes: bytes, name: "padded")
+        let capture = try CaptureFile(bytes: bytes, name: "padded")
         #expect(Self.packets(of: capture) == Self.packets)
     }
 
     @Test(arguments: ["ethernet.pcap", "ethernet.pcapng"])
     func `a file that ends within a record gives what is before`(name: String) throws {
         let bytes = try Self.file(name)
-        let capture = try Capture(bytes: Array(bytes.dropLast()), name: "cut")
+        let capture = try CaptureFile(bytes: Array(bytes.dropLast()), name: "cut")
         #expect(capture.isCutShort)
         // editcap ends with a block of statistics.
         #expect(Self.packets(of: capture).starts(with: Self.packets.prefix(2)))
@@ -102,13 +102,13 @@ import Testing
             ([0xD4, 0xC3, 0xB2, 0xA1, 2, 0], "ends within the pcap header"),
         ] as [([UInt8], String)])
     func `what is no capture is named`(bytes: [UInt8], text: String) {
-        #expect(throws: WholeFile.Failure.self) { try Capture(bytes: bytes, name: "f") }
+        #expect(throws: WholeFile.Failure.self) { try CaptureFile(bytes: bytes, name: "f") }
         #expect(Self.complaint(bytes) == "f: \(text)")
     }
 
     static func complaint(_ bytes: [UInt8]) -> String? {
         do {
-            _ = try Capture(bytes: bytes, name: "f")
+            _ = try CaptureFile(bytes: bytes, name: "f")
             return nil
         } catch { return error.description }
     }
@@ -189,7 +189,7 @@ import Testing
             [0, 0, 0, 0] + Self.little(0 as UInt32) + Self.little(1536 as UInt32) + length
                 + length + ip)
         let custom = Self.block(0xBAD, [1, 2, 3, 4])
-        let capture = try Capture(
+        let capture = try CaptureFile(
             bytes: section + interface + simple + custom + section + interface + obsolete, name: "f"
         )
         #expect(Self.packets(of: capture) == [ip, ip])
@@ -215,7 +215,7 @@ import Testing
             if Bool.random(using: &dice) {
                 bytes.removeLast(Int.random(in: 0..<bytes.count, using: &dice))
             }
-            guard let capture = try? Capture(bytes: bytes, name: "f") else { continue }
+            guard let capture = try? CaptureFile(bytes: bytes, name: "f") else { continue }
             read += 1
             for packet in Self.packets(of: capture) {
                 let claimed =
@@ -230,12 +230,29 @@ import Testing
 
     @Test func `what is no file is named`() {
         #expect(Self.complaint(path: "/nonexistent") == "/nonexistent: No such file or directory")
-        #expect(Self.complaint(path: "/tmp") == "/tmp: not a regular file")
+        #expect(Self.complaint(path: "/tmp") == "/tmp: a directory, not a regular file")
+    }
+
+    @Test func `every frame says what it is`() throws {
+        let capture = try Self.capture("geneve.pcap")
+        #expect(capture.frames.map(\.number) == Array(1...6))
+        let kinds = capture.frames.map { frame -> String in
+            switch frame.content {
+            case .plain: "plain"
+            case .geneve(let packet): "geneve \(frame.length - packet.count)"
+            case .skipped(let reason): "\(reason)"
+            }
+        }
+        // The last is Ethernet in Geneve, which is for the appliance to refuse.
+        #expect(kinds == ["plain", "geneve 14", "returned", "geneve 14", "geneve 14", "geneve 14"])
+        let snapped = try Self.capture("snapped.pcap")
+        #expect(snapped.frames.map(\.content).contains(.skipped(.truncated)))
+        #expect(snapped.frames[1].length == 14 + Self.packets[1].count)
     }
 
     static func complaint(path: String) -> String? {
         do {
-            _ = try Capture(path: path)
+            _ = try CaptureFile(path: path)
             return nil
         } catch { return error.description }
     }

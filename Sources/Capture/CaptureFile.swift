@@ -1,12 +1,12 @@
 import Wire
 
-/// The IP packets of a capture file, for replay: those inside Geneve when the file holds Geneve,
-/// the plain ones otherwise.
+/// A capture file: every frame of it, and the IP packets for replay, those inside Geneve when the
+/// file holds Geneve, the plain ones otherwise.
 ///
 /// Reads pcap (both byte orders, microseconds and nanoseconds) and pcapng, of Ethernet (with
 /// VLAN tags), raw IP, Linux cooked (SLL, SLL2) and null/loopback links. Every length in the file
 /// is hostile: it is held against the bytes that are there before it is used.
-public struct Capture: Sendable {
+public struct CaptureFile: Sendable {
     /// One packet: an IP header and everything its length says.
     public struct Packet: Equatable, Sendable {
         /// Nanoseconds since 1970, or since whatever the file counts from.
@@ -37,6 +37,33 @@ public struct Capture: Sendable {
         }
     }
 
+    /// One record of the file.
+    public struct Frame: Equatable, Sendable {
+        /// From 1 on, as Wireshark counts.
+        public var number: Int
+        /// As `Packet.time`.
+        public var time: UInt64
+        /// Bytes that the frame had on its link.
+        public var length: Int
+        public var content: Content
+    }
+
+    /// What a frame is to an appliance.
+    public enum Content: Equatable, Sendable {
+        /// An IP packet outside Geneve, malformed ones included.
+        case plain(Packet)
+        /// Geneve on the way to an appliance, whatever is in it: the whole outer IP packet.
+        case geneve(Packet)
+        case skipped(Reason)
+    }
+
+    /// Why a frame holds no packet to look at: see `Skipped`.
+    public enum Reason: Equatable, Sendable {
+        case notIP, truncated, malformed, outerFragment, returned
+    }
+
+    /// In the order of the file.
+    public private(set) var frames: [Frame] = []
     /// In the order of the file.
     public private(set) var packets: [Packet] = []
     public private(set) var skipped = Skipped()
@@ -50,13 +77,18 @@ public struct Capture: Sendable {
     public static let largestFile = 1 << 30
 
     /// Reads a file. - Throws: what is wrong with it, by its name.
-    public init(path: String) throws(WholeFile.Failure) {
+    public init(path: String, mayBeEmpty: Bool = false) throws(WholeFile.Failure) {
         try self.init(
-            bytes: WholeFile.bytes(of: path, limit: Self.largestFile), name: path)
+            bytes: WholeFile.bytes(of: path, limit: Self.largestFile), name: path,
+            mayBeEmpty: mayBeEmpty)
     }
 
     /// Reads a file's bytes; `name` is for the errors.
-    public init(bytes: [UInt8], name: String) throws(WholeFile.Failure) {
+    ///
+    /// - Parameter mayBeEmpty: a file without a packet to replay is no error.
+    public init(
+        bytes: [UInt8], name: String, mayBeEmpty: Bool = false
+    ) throws(WholeFile.Failure) {
         var bytes = bytes
         var parser = CaptureParser()
         do throws(CaptureParser.Fault) {
@@ -72,7 +104,8 @@ public struct Capture: Sendable {
         isGeneve = !parser.encapsulated.isEmpty
         packets = isGeneve ? parser.encapsulated : parser.plain
         if isGeneve { skipped.plain = parser.plain.count }
-        guard !packets.isEmpty else {
+        frames = parser.frames
+        guard !packets.isEmpty || mayBeEmpty else {
             throw WholeFile.Failure(
                 name, "holds no IP packet that can be replayed (\(skipped.total) frames skipped)")
         }
@@ -87,9 +120,10 @@ public struct Capture: Sendable {
 private struct CaptureParser {
     struct Fault: Error { var text: String }
 
-    var plain: [Capture.Packet] = []
-    var encapsulated: [Capture.Packet] = []
-    var skipped = Capture.Skipped()
+    var frames: [CaptureFile.Frame] = []
+    var plain: [CaptureFile.Packet] = []
+    var encapsulated: [CaptureFile.Packet] = []
+    var skipped = CaptureFile.Skipped()
     var isCutShort = false
 
     /// Outer addresses that Geneve was sent to: what comes from them is on its way back.
@@ -171,7 +205,7 @@ private struct CaptureParser {
             let start = at + 16
             guard file.count - start >= Int(captured) else { isCutShort = true; return }
             takeFrame(
-                file, start..<start + Int(captured), isWhole: length <= captured, link,
+                file, start..<start + Int(captured), length: Int(length), link,
                 time: clock.nanoseconds(seconds &* unitsPerSecond &+ fraction))
             at = start + Int(captured)
             record += 1
@@ -253,8 +287,7 @@ private struct CaptureParser {
             var captured = min(length, body.count - 4)
             if interface.snapLength > 0 { captured = min(captured, interface.snapLength) }
             takeFrame(
-                file, start + 4..<start + 4 + captured, isWhole: captured == length,
-                interface.link, time: 0)
+                file, start + 4..<start + 4 + captured, length: length, interface.link, time: 0)
         default: break
         }
     }
@@ -284,7 +317,7 @@ private struct CaptureParser {
         }
         let time = UInt64(number32(file, times)) << 32 | UInt64(number32(file, times + 4))
         takeFrame(
-            file, start..<start + captured, isWhole: length <= captured, interface.link,
+            file, start..<start + captured, length: length, interface.link,
             time: interface.clock.nanoseconds(time))
     }
 
@@ -334,14 +367,22 @@ private struct CaptureParser {
         }
     }
 
+    /// - Parameter length: bytes that the frame had; more than are here when it was cut.
     private mutating func takeFrame(
-        _ file: PacketView, _ frame: Range<Int>, isWhole: Bool, _ link: Link, time: UInt64
+        _ file: PacketView, _ frame: Range<Int>, length: Int, _ link: Link, time: UInt64
     ) {
-        guard let start = networkHeader(file, frame, link) else {
+        let content: CaptureFile.Content
+        if let start = networkHeader(file, frame, link) {
+            content = takeIP(
+                file, start..<frame.upperBound, isWhole: length <= frame.count, time: time)
+        } else {
             skipped.notIP += 1
-            return
+            content = .skipped(.notIP)
         }
-        takeIP(file, start..<frame.upperBound, isWhole: isWhole, time: time)
+        frames.append(
+            CaptureFile.Frame(
+                number: frames.count + 1, time: time, length: max(length, frame.count),
+                content: content))
     }
 
     /// Where the IP header stands; nil for what is not IP.
@@ -434,30 +475,37 @@ private struct CaptureParser {
 
     private mutating func takeIP(
         _ file: PacketView, _ range: Range<Int>, isWhole: Bool, time: UInt64
-    ) {
-        guard let outer = datagram(file, range, isWhole: isWhole) else { return }
+    ) -> CaptureFile.Content {
+        switch readIP(file, range, isWhole: isWhole) {
+        case .datagram(let outer): return takeIP(file, outer, from: range.lowerBound, time: time)
+        case .notIP:
+            skipped.notIP += 1
+            return .skipped(.notIP)
+        case .truncated:
+            skipped.truncated += 1
+            return .skipped(.truncated)
+        case .malformed:
+            skipped.malformed += 1
+            return range.isEmpty
+                ? .skipped(.malformed) : .plain(CaptureFile.Packet(time: time, range: range))
+        }
+    }
+
+    private mutating func takeIP(
+        _ file: PacketView, _ outer: Datagram, from start: Int, time: UInt64
+    ) -> CaptureFile.Content {
+        let packet = CaptureFile.Packet(time: time, range: start..<outer.end)
         guard isGeneve(file, outer) else {
-            plain.append(Capture.Packet(time: time, range: range.lowerBound..<outer.end))
-            return
+            plain.append(packet)
+            return .plain(packet)
         }
         guard !outer.isFragment else {
             skipped.outerFragments += 1
-            return
+            return .skipped(.outerFragment)
         }
+        let isReturned = targets.contains(outer.source)
         takeGeneve(file, outer, time: time)
-    }
-
-    /// Nil, and counted, for what cannot be used.
-    private mutating func datagram(
-        _ file: PacketView, _ range: Range<Int>, isWhole: Bool
-    ) -> Datagram? {
-        switch readIP(file, range, isWhole: isWhole) {
-        case .datagram(let datagram): return datagram
-        case .notIP: skipped.notIP += 1
-        case .truncated: skipped.truncated += 1
-        case .malformed: skipped.malformed += 1
-        }
-        return nil
+        return isReturned ? .skipped(.returned) : .geneve(packet)
     }
 
     /// A first or only piece of UDP to port 6081.
@@ -489,8 +537,12 @@ private struct CaptureParser {
             return
         }
         let start = at + geneve.length
-        guard let inner = datagram(file, start..<claimed, isWhole: true) else { return }
-        encapsulated.append(Capture.Packet(time: time, range: start..<inner.end))
+        switch readIP(file, start..<claimed, isWhole: true) {
+        case .datagram(let inner):
+            encapsulated.append(CaptureFile.Packet(time: time, range: start..<inner.end))
+        case .notIP: skipped.notIP += 1
+        case .truncated, .malformed: skipped.malformed += 1
+        }
     }
 
     private func hex(_ word: UInt32) -> String {

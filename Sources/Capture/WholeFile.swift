@@ -9,7 +9,18 @@ public enum WholeFile {
         public init(_ path: String, _ text: String) { description = "\(path): \(text)" }
     }
 
-    /// All bytes of a file of at most `limit` bytes.
+    /// What a device or FIFO gives has no end that can be known: only regular files are read.
+    private static func kind(of status: stat) -> String {
+        switch status.st_mode & S_IFMT {
+        case S_IFDIR: "a directory"
+        case S_IFIFO: "a FIFO"
+        case S_IFSOCK: "a socket"
+        case S_IFCHR, S_IFBLK: "a device"
+        default: "something else"
+        }
+    }
+
+    /// All bytes of a regular file of at most `limit` bytes.
     public static func bytes(of path: String, limit: Int) throws(Failure) -> [UInt8] {
         // Not blocking, so that a FIFO without a writer is refused instead of waited for.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -19,9 +30,12 @@ public enum WholeFile {
         guard fstat(descriptor, &status) == 0 else {
             throw Failure(path, String(cString: strerror(errno)))
         }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(path, "not a regular file") }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw Failure(path, "\(kind(of: status)), not a regular file")
+        }
         guard status.st_size <= limit else {
-            throw Failure(path, "\(status.st_size) bytes, more than the \(limit) that are read")
+            throw Failure(
+                path, "\(status.st_size) bytes, more than the \(limit >> 20) MiB that are read")
         }
         var failure: Failure?
         let bytes = [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) { buffer, count in
