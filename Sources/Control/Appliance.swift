@@ -107,7 +107,8 @@ public struct Appliance {
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
-            addresses: follower, lock: lockDescriptor, policy: policy, control: control, log: log)
+            addresses: follower, lock: lockDescriptor, policy: policy, control: control,
+            manager: ServiceManager(), log: log)
         loop.run()
         stop(workers)
         server.stop()

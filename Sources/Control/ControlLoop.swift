@@ -14,6 +14,7 @@ struct ControlLoop: ~Copyable {
     private let lock: Int32
     private let policy: PolicyControl?
     private let control: ControlSocket?
+    private var manager: ServiceManager
     private var log: Logger
     private var drain: Drain?
     private var lastHealth = Health.starting
@@ -26,7 +27,8 @@ struct ControlLoop: ~Copyable {
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
         healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
-        policy: PolicyControl?, control: ControlSocket?, log: Logger
+        policy: PolicyControl?, control: ControlSocket?, manager: consuming ServiceManager,
+        log: Logger
     ) {
         self.gauges = gauges
         limits = drain
@@ -36,12 +38,18 @@ struct ControlLoop: ~Copyable {
         self.lock = lock
         self.policy = policy
         self.control = control
+        self.manager = manager
         self.log = log
         sampler = BusySampler(now: sluice_monotonic_ns(), busy: ControlLoop.busy(gauges))
     }
 
     /// Returns when it is time to stop.
     mutating func run() {
+        serve()
+        manager.noteStopping("stopping")
+    }
+
+    private mutating func serve() {
         while true {
             signals.wait(
                 milliseconds: ControlLoop.tickMilliseconds, or: control?.descriptor ?? -1)
@@ -50,6 +58,8 @@ struct ControlLoop: ~Copyable {
             }
             let now = sluice_monotonic_ns()
             noteHealth(gauges.health)
+            // Also while draining: packets flow, and a stuck worker holds them up.
+            manager.ping(now: now, workersMakeProgress: gauges.progress.isHealthy)
             followAddresses()
             TCPClients.turnAway(lock)
             serveControl()
@@ -111,6 +121,8 @@ struct ControlLoop: ~Copyable {
             log.info("no config file is in use: nothing to reload")
             return ControlReply(errors: ["no config file is in use"])
         }
+        manager.noteReloading(now: sluice_monotonic_ns())
+        defer { manager.noteReloaded(status(gauges.health)) }
         do throws(ConfigErrors) {
             let configuration = try policy.reload(workers: gauges.workers)
             limits = configuration.run.drain
@@ -146,7 +158,13 @@ struct ControlLoop: ~Copyable {
         } else {
             log.warning("not healthy: \(health.reason)")
         }
+        manager.note(health, status(health))
         lastHealth = health
+    }
+
+    /// One line for `systemctl status`.
+    private func status(_ health: Health) -> String {
+        "\(gauges.backend.rawValue), \(gauges.workers.count) workers: \(health.reason)"
     }
 
     private static func busy(_ gauges: Gauges) -> [UInt64] {
