@@ -78,7 +78,9 @@ let package = Package(
         .target(name: "CInspect", path: "Tests/CInspect"),
         .executableTarget(
             name: "PacketCost", dependencies: ["CInspect", "SluiceCore", "SluiceTesting"],
-            path: "Tests/PacketCost"),
+            path: "Tests/PacketCost",
+            // Its malloc, which counts, stands before the C library's also in a static program.
+            linkerSettings: [.unsafeFlags(["-Xlinker", "-z", "-Xlinker", "muldefs"])]),
 
         // The traffic generator: traffic model, sender, verification of every returned packet.
         .target(

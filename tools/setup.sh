@@ -7,6 +7,10 @@ CACHE=$ROOT/.cache
 VENV=$CACHE/venv
 PYTHON=$VENV/bin/python
 
+# One file that runs on every distribution and in an empty image: the release is linked statically. All
+# tests of a release build run on what is shipped.
+RELEASE=(-c release --static-swift-stdlib -Xswiftc -static-executable)
+
 # Package and one file that proves it is there.
 PACKAGES=(
     iproute2:/usr/sbin/ip:/sbin/ip
@@ -118,7 +122,7 @@ setup_python() {
     cp "$wanted" "$VENV/installed.txt"
 }
 
-# build_release: the two programs, and $BIN, the directory that holds them.
+# build_release: all programs, and $BIN, the directory that holds them.
 build_release() {
     mkdir -p "$CACHE"
     if [[ -x $ROOT/.build/release/sluice ]]; then
@@ -126,10 +130,10 @@ build_release() {
     else
         say "building (release); a first build takes a few minutes"
     fi
-    swift build --package-path "$ROOT" -c release </dev/null >"$CACHE/build.log" 2>&1 || {
+    swift build --package-path "$ROOT" "${RELEASE[@]}" </dev/null >"$CACHE/build.log" 2>&1 || {
         cat "$CACHE/build.log" >&2
         die 71 "the build failed: its log is above"
     }
     # shellcheck disable=SC2034 # used by whoever sources this
-    BIN=$(swift build --package-path "$ROOT" -c release --show-bin-path)
+    BIN=$(swift build --package-path "$ROOT" "${RELEASE[@]}" --show-bin-path)
 }

@@ -425,6 +425,21 @@ int sluice_connect_unix(const char *path) {
     return -e;
 }
 
+int sluice_connect_notify(const char *name) {
+    struct sockaddr_un a;
+    int fd = unix_address(&a, name);
+    if (fd < 0) return fd;
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return -errno;
+    // An abstract name has no end but the address's; a path may end before its zero byte.
+    if (a.sun_path[0] == '@') a.sun_path[0] = 0;
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
+    if (connect(fd, (struct sockaddr *)&a, size) == 0) return fd;
+    int e = errno;
+    close(fd);
+    return -e;
+}
+
 int sluice_listen_unix(const char *path) {
     struct sockaddr_un a;
     int fd = unix_address(&a, path);

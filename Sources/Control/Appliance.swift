@@ -109,7 +109,8 @@ public struct Appliance {
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
             addresses: follower, lock: lockDescriptor, configuration: configuration,
-            control: control.map { ControlServer($0) }, log: log)
+            control: control.map { ControlServer($0) },
+            manager: ServiceManager(), log: log)
         loop.run()
         stop(workers)
         server.stop()

@@ -18,6 +18,7 @@ struct ControlLoop: ~Copyable {
     /// Asked for a reload that has not begun: by a signal, or by these clients.
     private var wantsReload = false
     private var waiting: [UInt64] = []
+    private var manager: ServiceManager
     private var log: Logger
     private var drain: Drain?
     private var lastHealth = Health.starting
@@ -32,7 +33,8 @@ struct ControlLoop: ~Copyable {
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
         healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
-        configuration: ConfigurationControl, control: consuming ControlServer?, log: Logger
+        configuration: ConfigurationControl, control: consuming ControlServer?,
+        manager: consuming ServiceManager, log: Logger
     ) {
         self.gauges = gauges
         limits = drain
@@ -43,12 +45,18 @@ struct ControlLoop: ~Copyable {
         self.configuration = configuration
         lost = gauges.processor.parts.map { _ in 0 }
         self.control = control
+        self.manager = manager
         self.log = log
         sampler = BusySampler(now: sluice_monotonic_ns(), busy: ControlLoop.busy(gauges))
     }
 
     /// Returns when it is time to stop.
     mutating func run() {
+        serve()
+        manager.noteStopping("stopping")
+    }
+
+    private mutating func serve() {
         while true {
             signals.wait(
                 milliseconds: reload == nil
@@ -59,6 +67,8 @@ struct ControlLoop: ~Copyable {
             }
             let now = sluice_monotonic_ns()
             noteHealth(gauges.health)
+            // Also while draining: packets flow, and a stuck worker holds them up.
+            manager.ping(now: now, workersMakeProgress: gauges.progress.isHealthy)
             followAddresses()
             TCPClients.turnAway(lock)
             serveControl(now)
@@ -128,6 +138,7 @@ struct ControlLoop: ~Copyable {
             log.info("no config file is in use: nothing to reload")
             return answer(ControlReply(errors: ["no config file is in use"]), waiting, now)
         }
+        manager.noteReloading(now: now)
         reload = ReloadTask(configuration, workers: gauges.workers, clients: waiting)
     }
 
@@ -154,6 +165,7 @@ struct ControlLoop: ~Copyable {
                 return
             }
         }
+        manager.noteReloaded(status(gauges.health))
         reload = nil
     }
 
@@ -169,7 +181,13 @@ struct ControlLoop: ~Copyable {
         } else {
             log.warning("not healthy: \(health.reason)")
         }
+        manager.note(health, status(health))
         lastHealth = health
+    }
+
+    /// One line for `systemctl status`.
+    private func status(_ health: Health) -> String {
+        "\(gauges.backend.rawValue), \(gauges.workers.count) workers: \(health.reason)"
     }
 
     private static func busy(_ gauges: Gauges) -> [UInt64] {

@@ -80,10 +80,15 @@ final class Gauges: Sendable {
 
     var packetsReceived: UInt64 { workers.reduce(0) { $0 + $1.counters.read(.packetsReceived) } }
 
-    var health: Health {
+    var health: Health { health(isDraining: isDraining.load(ordering: .relaxed)) }
+
+    /// The workers' health, draining or not.
+    var progress: Health { health(isDraining: false) }
+
+    private func health(isDraining: Bool) -> Health {
         Health(
             now: sluice_monotonic_ns(), heartbeats: workers.map { $0.counters.read(.heartbeat) },
-            isDraining: isDraining.load(ordering: .relaxed))
+            isDraining: isDraining)
     }
 
     func read() -> Readings {

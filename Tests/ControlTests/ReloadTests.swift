@@ -1,5 +1,6 @@
 import Dataplane
 import Foundation
+import SluiceTesting
 import Testing
 
 @testable import Control
@@ -18,21 +19,27 @@ struct ReloadTests {
     @Test func `snapshots do not pile up behind a worker that hangs`() throws {
         try withFile("listen: { interface: lo }\nmtu: 1000\n") { path in
             let loader = ConfigLoader(path: path, flags: [:], environment: [:])
-            let policy = PolicyControl(loader: loader, try loader.load())
-            try policy.start(workers: 1, settings: PathSettings())
-            for _ in 0..<8 { _ = try policy.reload(workers: []) }
-            // Nobody has adopted anything.
-            let errors = #expect(throws: ConfigErrors.self) { try policy.reload(workers: []) }
+            let shape = ProcessorShape(Rules.self)
+            let control = ConfigurationControl(
+                loader: loader, processor: shape, try loader.load())
+            let first = try control.start(workers: 1, settings: PathSettings())
+            let thread = try WorkerThread(index: 0, cpu: 0, processor: shape, first: first)
+            for _ in 0..<8 { _ = try control.reload(workers: [thread]) }
+            // It has adopted nothing.
+            let errors = #expect(throws: ConfigErrors.self) {
+                try control.reload(workers: [thread])
+            }
             #expect(
                 errors?.lines == ["8 generations wait for a worker that makes no progress"])
-            #expect(policy.reloads.generation == 9)
-            #expect(policy.reloads.failed == 1)
-            var worker = try policy.makeProcessor(worker: 0)
-            var settings = PathSettings()
-            worker.adopt(&settings)
-            let isSettled = policy.settle(workers: 1)
+            #expect(control.reloads.generation == 9)
+            #expect(control.reloads.failed == 1)
+            var worker = try Worker<MemoryIO, Rules>(
+                index: 0, io: MemoryIO(), link: thread.link, flowCapacity: 64, seed: 1,
+                counters: thread.counters)
+            _ = worker.runBurst()
+            let isSettled = control.settle(workers: [thread])
             #expect(isSettled)
-            #expect(throws: Never.self) { try policy.reload(workers: []) }
+            #expect(throws: Never.self) { try control.reload(workers: [thread]) }
         }
     }
 

@@ -212,6 +212,9 @@ int sluice_peer_pid(int fd);
 // it mode 0600.
 int sluice_connect_unix(const char *path);
 int sluice_listen_unix(const char *path);
+// A UNIX datagram socket to a service manager, which never blocks: a descriptor, or -errno. A name
+// that begins with '@' is abstract (sd_notify(3)).
+int sluice_connect_notify(const char *name);
 // The user at the other end, or -1.
 int sluice_peer_uid(int fd);
 
