@@ -69,11 +69,18 @@ resource "aws_iam_role_policy" "lifecycle" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Effect   = "Allow"
-      Action   = "autoscaling:CompleteLifecycleAction"
-      Resource = "arn:${local.partition}:autoscaling:*:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.name}"
-    }]
+    Statement = [
+      {
+        Effect   = "Allow"
+        Action   = "autoscaling:CompleteLifecycleAction"
+        Resource = "arn:${local.partition}:autoscaling:*:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.name}"
+      },
+      {
+        Effect   = "Allow"
+        Action   = "autoscaling:DescribeAutoScalingInstances"
+        Resource = "*" # AWS defines none for it
+      },
+    ]
   })
 }
 
