@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes aws-schema-N.json: what the AWS provider's schema says of the kinds that deploy/terraform uses.
+"""Makes aws-N.json: what the AWS provider's schema says of the kinds that deploy/terraform uses.
 
 Usage: extract_schema.py PACKAGE OUTPUT KIND…
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Stands in for the AWS provider where its real one cannot be downloaded: serves the schema of
-aws-schema-N.json by Terraform's plug-in protocol 5, so that Terraform itself checks every argument,
+aws-N.json by Terraform's plug-in protocol 5, so that Terraform itself checks every argument,
 block, type and reference. It creates nothing and asks nobody: only validation and mocked runs work.
 
-Usage: provider.py SCHEMA (started by Terraform, with TF_DISABLE_PLUGIN_TLS=1).
+Usage: serve.py SCHEMA (started by Terraform, with TF_DISABLE_PLUGIN_TLS=1).
 """
 
 import json
