@@ -4,6 +4,7 @@ metadata service at 169.254.169.254 inside a network namespace and programs that
 were called."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -218,32 +219,50 @@ def instance(tmp_path):
 
 # ---- The follower.
 
-QUICK = {"POLL_SECONDS": "1", "HEARTBEAT_SECONDS": "1", "DEREGISTRATION_DELAY": "2"}
+QUICK = {"POLL_SECONDS": "1", "HEARTBEAT_SECONDS": "1", "DEREGISTRATION_DELAY": "60"}
 
 
 def steps(instance):
     """The calls that matter, in order, each run of equal ones once."""
     words = []
     for line in instance.calls.read_text().splitlines():
+        if line.startswith("curl "):
+            continue
         word = line.split()[2] if line.startswith("aws ") else " ".join(line.split()[:2])
         if not words or words[-1] != word:
             words.append(word)
     return words
 
 
+def fake_traffic(instance):
+    """An appliance that has received a packet more whenever it is asked, until `quiet` exists."""
+    real_curl = shutil.which("curl")
+    instance.fake("curl", body=f"""case "$*" in
+        *:8080/metrics*)
+            [ -e "$FAKES/quiet" ] || echo x >>"$FAKES/packets"
+            printf 'sluice_packets_received_total{{worker="0"}} 5\\n'
+            printf 'sluice_packets_received_total{{worker="1"}} %d\\n' "$(wc -l <"$FAKES/packets")" ;;
+        *) exec {real_curl} "$@" ;;
+    esac""")
+
+
 def test_the_follower_waits_drains_and_completes(instance):
+    fake_traffic(instance)
     instance.fake("aws")
     instance.fake("systemctl", body="sleep 2.5")
     instance.tell("autoscaling_target-lifecycle-state", "InService")
     follower = instance.start(FLEET / "follow-lifecycle", **QUICK)
     time.sleep(2)
-    assert follower.poll() is None and instance.calls.read_text() == "", "it did something in service"
+    assert follower.poll() is None
+    assert instance.called("aws") == instance.called("systemctl") == [], "it did something in service"
 
     instance.tell("autoscaling_target-lifecycle-state", "Terminated")
-    began = time.monotonic()
+    time.sleep(4)
+    assert instance.called("aws"), "it does not follow"
+    assert instance.called("systemctl") == [], "it stopped while packets came"
+    (instance.fakes / "quiet").touch()
     output, _ = follower.communicate(timeout=60)
     assert follower.returncode == 0, output
-    assert time.monotonic() - began > 2 + 2
     assert steps(instance) == [
         "record-lifecycle-action-heartbeat", "systemctl stop",
         "record-lifecycle-action-heartbeat", "complete-lifecycle-action"]
@@ -253,6 +272,18 @@ def test_the_follower_waits_drains_and_completes(instance):
         assert "--auto-scaling-group-name sluice --lifecycle-hook-name drain" in call
         assert "--instance-id i-0123456789abcdef0" in call
     assert instance.called("aws")[-1].endswith("--lifecycle-action-result CONTINUE")
+
+
+def test_the_follower_waits_no_longer_than_the_deregistration_delay(instance):
+    """With no_rebalance, packets of old flows keep coming."""
+    fake_traffic(instance)
+    instance.fake("aws", "systemctl")
+    instance.tell("autoscaling_target-lifecycle-state", "Terminated")
+    follower = instance.start(FLEET / "follow-lifecycle", **{**QUICK, "DEREGISTRATION_DELAY": "3"})
+    output, _ = follower.communicate(timeout=60)
+    assert follower.returncode == 0, output
+    assert len((instance.fakes / "packets").read_text().splitlines()) == 1 + 3
+    assert "systemctl stop" in steps(instance) and steps(instance)[-1] == "complete-lifecycle-action"
 
 
 def test_the_follower_lets_an_unused_instance_of_the_warm_pool_go(instance):
@@ -362,3 +393,68 @@ def test_the_figures_come_from_metrics_that_are_served(fresh):
     reasons = set(re.findall(r'reason="(\w+)"', served))
     taken = {reason for reason in reasons if re.fullmatch(alien, reason)}
     assert taken == {r for r in reasons if r.startswith(("outer_", "geneve_"))} | {"aws_options", "source_not_allowed"}
+
+
+# ---- The start script.
+
+
+@pytest.fixture
+def start_script(instance, tmp_path):
+    """Runs sluice-start of a template with a release served under its URL."""
+
+    def start(name, release=b"the release", healthy=True, **values):
+        real_curl = shutil.which("curl")
+        (instance.fakes / "release").write_bytes(release)
+        instance.fake("aws", "dnf", "apt-get", "dpkg", "systemctl", "sysctl", "sleep")
+        instance.fake("curl", body=f"""case "$*" in
+            *https://example.com/release*)
+                while [ "$1" != -o ]; do shift; done
+                cp "$FAKES/release" "$2" ;;
+            *:8080/health*) exit {0 if healthy else 22} ;;
+            *) exec {real_curl} "$@" ;;
+        esac""")
+        script = tmp_path / "sluice-start"
+        script.write_text(file_of(name, "/var/lib/cloud/scripts/sluice-start", **values))
+        script.chmod(0o755)
+        return instance.run("bash", script, check=False)
+
+    return start
+
+
+RIGHT = {"ReleaseSha256": hashlib.sha256(b"the release").hexdigest()}
+INSTALLED = {"al2023": ("dnf", "/sluice.rpm"), "debian": ("apt-get", "/sluice.deb")}
+SIGNAL = "--stack-name sluice --logical-resource-id Fleet --unique-id i-0123456789abcdef0 --status "
+
+
+@pytest.mark.parametrize("name", USER_DATA)
+def test_an_instance_installs_starts_and_reports(instance, start_script, name):
+    ended = start_script(name, **RIGHT)
+    assert ended.returncode == 0, ended.stderr
+    program, file = INSTALLED[name]
+    (install,) = instance.called(program)
+    assert " install " in install and install.endswith(file)
+    assert [line.split()[1] for line in instance.called("systemctl")][-3:] == ["daemon-reload", "enable", "start"]
+    for line in instance.called("systemctl")[-2:]:
+        assert line.endswith("sluice.service sluice-lifecycle.service sluice-cloudwatch.timer")
+    assert [call.endswith(SIGNAL + "SUCCESS") for call in instance.called("aws")] == [True]
+
+
+@pytest.mark.parametrize("name", USER_DATA)
+def test_another_file_than_the_release_is_not_installed(instance, start_script, name):
+    ended = start_script(name, release=b"something else", **RIGHT)
+    assert ended.returncode != 0 and "not installed" in ended.stderr
+    assert instance.called(INSTALLED[name][0]) == []
+    assert not any(line.startswith("systemctl start") for line in instance.called("systemctl"))
+    assert [call.endswith(SIGNAL + "FAILURE") for call in instance.called("aws")] == [True]
+
+
+def test_an_unhealthy_instance_reports_failure(instance, start_script):
+    ended = start_script("al2023", healthy=False, **RIGHT)
+    assert ended.returncode != 0 and "not healthy" in ended.stderr
+    assert [call.endswith(SIGNAL + "FAILURE") for call in instance.called("aws")] == [True]
+
+
+def test_a_baked_image_installs_nothing_and_without_a_stack_reports_nothing(instance, start_script):
+    ended = start_script("al2023", ReleaseUrl="", ReleaseSha256="", Stack="")
+    assert ended.returncode == 0, ended.stderr
+    assert instance.called("dnf") == instance.called("aws") == []
