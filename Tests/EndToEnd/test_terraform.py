@@ -188,8 +188,9 @@ def rules(root, groups, subnets=None):
         if "health_check.port" in str(low):
             low = high = 8080
         assert low == high, body
+        every = low in (-1, "${-1}")
         for peer in peers:
-            found.add((groups[group], direction, protocol, "all" if low == -1 else str(low), peer))
+            found.add((groups[group], direction, protocol, "all" if every else str(low), peer))
     return found
 
 
@@ -211,7 +212,7 @@ def test_the_demos_security_rules_are_the_blogs_but_for_the_listed():
 
 
 def test_the_readme_names_a_counterpart_for_each_of_the_43_resources():
-    section = README.read_text().split("### Each resource of the original")[1].split("\n## ")[0]
+    section = README.read_text().split("### Each resource of the original")[1].split("\n#")[0]
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in section.splitlines() if line.startswith("| ")][1:]
     assert sum(int(row[1]) for row in rows) == 43
     ours = {kind for folder in (DEMO, FLEET) for kind, _ in Root(folder).resources}
@@ -302,11 +303,11 @@ def test_files_are_formatted():
     assert done.returncode == 0, done.stdout
 
 
+# With the oldest major version; the newest is asked by the run of the tests below.
 @needs_terraform
-@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_terraform_validates(workplaces, folder, version):
-    report = json.loads(workplaces[version].terraform(folder, "validate", "-json").stdout)
+def test_terraform_validates(workplaces, folder):
+    report = json.loads(workplaces[5].terraform(folder, "validate", "-json").stdout)
     assert report["valid"] and not report["diagnostics"], report
 
 
