@@ -201,6 +201,40 @@ def test_the_lifecycle_script_is_clean(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
+# --- what publishes the allowance counters --------------------------------------------------------
+
+
+def test_allowance_counters_are_published_as_their_growth(tmp_path):
+    script = tmp_path / "allowance"
+    state = tmp_path / "state"
+    text = (LIFECYCLE.parent / "allowance.sh.tftpl").read_text()
+    for old, new in (("${fleet}", "fleet"), ("${namespace}", "Sluice"), ("/run/sluice-allowance", str(state)), ("/sys/class/net/*", "/sys/class/net/lo")):
+        assert old in text
+        text = text.replace(old, new)
+    script.write_text(text)
+    script.chmod(0o755)
+    counted = "NIC statistics:\n     {}\n     rx_bytes: 7\n".format
+    kinds = "bw_in_allowance_exceeded: {}\n     pps_allowance_exceeded: {}".format
+    fake = Programs(tmp_path, ["curl", "aws", "ethtool"], [
+        (["/api/token"], ["token"]),
+        (["placement/region"], ["eu-central-1"]),
+        (["put-metric-data"], ["", (255, ""), ""]),
+        (["ethtool -S lo"], [counted(kinds(10, 20)), counted(kinds(10, 25)), counted(kinds(11, 26)), counted(kinds(12, 3))]),
+    ])  # fmt: skip
+    codes = [fake.run(script).returncode for _ in range(4)]
+    # The first run learns where the counters are; the third could not publish.
+    assert codes == [0, 0, 255, 0]
+    sent = [json.loads(call[-1]) for call in fake.calls() if "put-metric-data" in call]
+    seen = [{tuple(d["Value"] for d in one["Dimensions"]): one["Value"] for one in data} for data in sent]
+    assert seen == [
+        {("fleet", "bw_in"): 0, ("fleet", "pps"): 5, ("fleet",): 5},
+        {("fleet", "bw_in"): 1, ("fleet", "pps"): 1, ("fleet",): 2},
+        # What was not published before comes now, and a counter that fell began anew.
+        {("fleet", "bw_in"): 2, ("fleet", "pps"): 3, ("fleet",): 5},
+    ]
+    assert {one["MetricName"] for data in sent for one in data} == {"AllowanceExceeded"}
+
+
 # --- the load test -------------------------------------------------------------------------------
 
 REMOTE = ("ethtool -i", "ethtool -S", "sluice-gen search")
