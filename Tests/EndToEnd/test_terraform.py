@@ -337,16 +337,19 @@ def test_terraforms_own_tests_pass(tested, folder):
     assert summary["status"] == "pass" and summary["passed"] >= 2 and not complaints, complaints
 
 
-@pytest.fixture(scope="module")
-def made(tested):
-    """Every resource that the demo would make: (kind, name, key) => values."""
-    states = [line["test_state"] for line in tested(DEMO) if line["type"] == "test_state"]
-    modules = [states[0]["root_module"], *states[0]["root_module"]["child_modules"]]
+def resources(said):
+    """Every resource of the first run of a folder's tests: (kind, name, key) => values."""
+    [root, *_] = [line["test_state"]["root_module"] for line in said if line["type"] == "test_state"]
     return {
         (resource["type"], resource["name"], resource.get("index")): resource["values"]
-        for module in modules
+        for module in [root, *root.get("child_modules", [])]
         for resource in module["resources"]
     }
+
+
+@pytest.fixture(scope="module")
+def made(tested):
+    return resources(tested(DEMO))
 
 
 @pytest.fixture(scope="module")
@@ -387,6 +390,22 @@ def test_what_user_data_installs_is_sound(files):
     assert done.returncode == 0, done.stderr
     install = files["/usr/local/sbin/sluice-install"].read_text()
     assert install.index("sha256sum --check") < install.index("dnf install")
+
+
+@needs_terraform
+@pytest.mark.parametrize("role", ["appliance", "generator"])
+def test_what_the_load_test_installs_is_sound(tested, tmp_path, role):
+    text = resources(tested(LOAD_TEST))["aws_instance", "this", role]["user_data"]
+    script = tmp_path / "user-data"
+    script.write_text(text)
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert text.index("sha256sum --check") < text.index("dnf install -y \"$file\"")
+    configuration = re.search(r"<<'END'\n(.*?)^END$", text, re.S | re.M)
+    assert (configuration is not None) == (role == "appliance")
+    if configuration:
+        (tmp_path / "sluice.yaml").write_text(configuration.group(1))
+        assert subprocess.run([BIN / "sluice", "check", tmp_path / "sluice.yaml"], capture_output=True).returncode == 0
 
 
 @needs_terraform
