@@ -439,6 +439,22 @@ def test_every_alarm_has_a_metric_that_reaches_cloudwatch(made, files):
 
 
 @needs_terraform
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_names_and_descriptions_are_such_as_aws_takes(tested, folder):
+    """Rules that AWS states outside the provider's schema: an apply would fail late."""
+    seen = 0
+    for (kind, name, _), values in resources(tested(folder)).items():
+        if kind.startswith(("aws_security_group", "aws_vpc_security_group")):
+            seen += 1
+            assert re.fullmatch(r"[\w .:/()#,@\[\]+=&;{}!$*-]{1,255}", values["description"], re.A), (name, values["description"])
+        if kind == "aws_iam_role":
+            assert len(values["name_prefix"]) <= 38
+        if kind in ("aws_lb", "aws_lb_target_group"):
+            assert len(values["name"]) <= 32
+    assert seen >= 4
+
+
+@needs_terraform
 def test_an_appliance_may_do_what_it_must_and_no_more(made):
     allowed = {}
     for (kind, name, _), values in made.items():

@@ -122,7 +122,7 @@ resource "aws_autoscaling_group" "this" {
   desired_capacity          = var.size.desired
   target_group_arns         = [aws_lb_target_group.this.arn]
   health_check_type         = "ELB"
-  health_check_grace_period = 60
+  health_check_grace_period = var.launch_timeout # for the first appliances, which start before the hooks exist
   default_instance_warmup   = 60
   termination_policies      = ["OldestLaunchTemplate", "Default"]
 
