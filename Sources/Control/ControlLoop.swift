@@ -154,7 +154,8 @@ struct ControlLoop: ~Copyable {
             log = new.makeLogger()
             let generation = configuration.reloads.generation
             if configuration.settle(workers: gauges.workers) {
-                let rules = gauges.processor.hasRules ? ", \(configuration.ruleHits.count) rules" : ""
+                let rules =
+                    gauges.processor.hasRules ? ", \(configuration.ruleHits.count) rules" : ""
                 log.info("reloaded: generation \(generation)\(rules)")
                 answer(ControlReply(generation: generation), task.clients, now)
             } else if now >= deadline {

@@ -1,4 +1,5 @@
-"""The Terraform below deploy/, as the HCL parser sees it, and what its names mean."""
+"""The Terraform below deploy/, as the HCL parser sees it (the one that checkov brings), and what its names
+mean."""
 
 import functools
 import json

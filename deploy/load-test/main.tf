@@ -102,7 +102,7 @@ resource "aws_placement_group" "this" {
 
 resource "aws_security_group" "this" {
   name                   = var.name
-  description            = "Load test: Geneve and the appliance's counters between the two, HTTPS out"
+  description            = "Load test: Geneve between the two, HTTPS out"
   vpc_id                 = aws_vpc.this.id
   revoke_rules_on_delete = true
   tags                   = { Name = var.name }

@@ -16,7 +16,7 @@ module "fleet" {
   instance_type = var.appliance_instance_type
   ami_id        = var.ami_id
   package       = var.package
-  policy        = yamldecode(file(coalesce(var.policy_file, "${path.module}/../../examples/blog.yaml"))).policy
+  configuration = file(coalesce(var.policy_file, "${path.module}/../../examples/blog.yaml"))
   size          = { min = 1, max = 2, desired = 1 }
 
   # A demo comes and goes quickly.

@@ -89,7 +89,7 @@ resource "aws_vpc_security_group_ingress_rule" "public_ping" {
 resource "aws_vpc_security_group_egress_rule" "public_ping" {
   #checkov:skip=CKV_AWS_382:ICMP only, which has no ports: -1 means all of its types
   security_group_id = aws_security_group.public_host.id
-  description       = "ICMP anywhere, which shows that c's way out is inspected"
+  description       = "ICMP anywhere, which shows that the way out is inspected"
   cidr_ipv4         = local.anywhere
   ip_protocol       = "icmp"
   from_port         = -1

@@ -81,7 +81,7 @@ variable "chat_cidrs" {
 }
 
 variable "policy_file" {
-  description = "Configuration file whose section policy the appliance gets. Null takes the blog's rules, deploy/examples/blog.yaml."
+  description = "Configuration file of the appliance, without health and drain. Null takes the blog's rules, deploy/examples/blog.yaml."
   type        = string
   default     = null
 }

@@ -26,19 +26,16 @@ locals {
   launch_hook    = "${var.name}-launch"
   terminate_hook = "${var.name}-terminate"
 
-  # Sections in the order of the documentation; yamlencode would sort them by name anyway.
-  configuration = merge(var.settings, {
-    health = { address = "0.0.0.0:${var.health_check.port}" }
-    drain = {
-      minimum = "${var.drain.minimum}s"
-      idle    = "${var.drain.idle}s"
-      timeout = "${var.drain.timeout}s"
-    }
-    policy = var.policy
-  })
+  # The caller's text as it is: Sluice tells a quoted word from a bare one, and yamlencode quotes all.
+  configuration = join("\n", [
+    trimspace(var.configuration),
+    "health: { address: \"0.0.0.0:${var.health_check.port}\" }",
+    "drain: { minimum: ${var.drain.minimum}s, idle: ${var.drain.idle}s, timeout: ${var.drain.timeout}s }",
+    "",
+  ])
 
   user_data = templatefile("${path.module}/templates/user-data.yaml.tftpl", {
-    configuration = yamlencode(local.configuration)
+    configuration = local.configuration
     package       = var.package
     # systemd kills a service that stops for longer: this must be more than it may drain.
     stop_timeout = var.drain.timeout + 30
@@ -47,6 +44,10 @@ locals {
       launch_hook    = local.launch_hook
       terminate_hook = local.terminate_hook
       health_port    = var.health_check.port
+    })
+    allowance_script = templatefile("${path.module}/templates/allowance.sh.tftpl", {
+      fleet     = var.name
+      namespace = local.metrics_namespace
     })
     agent_configuration = jsonencode(local.agent_configuration)
     scrape_configuration = yamlencode({
@@ -121,7 +122,7 @@ resource "aws_autoscaling_group" "this" {
   desired_capacity          = var.size.desired
   target_group_arns         = [aws_lb_target_group.this.arn]
   health_check_type         = "ELB"
-  health_check_grace_period = 60
+  health_check_grace_period = var.launch_timeout # for the first appliances, which start before the hooks exist
   default_instance_warmup   = 60
   termination_policies      = ["OldestLaunchTemplate", "Default"]
 

@@ -14,7 +14,7 @@ resource "aws_vpc_security_group_ingress_rule" "geneve" {
   for_each = var.subnets
 
   security_group_id = aws_security_group.appliance.id
-  description       = "Geneve from the load balancer's node in ${each.key}"
+  description       = "Geneve from the load balancer node in ${each.key}"
   cidr_ipv4         = each.value.cidr
   ip_protocol       = "udp"
   from_port         = 6081
@@ -26,7 +26,7 @@ resource "aws_vpc_security_group_egress_rule" "geneve" {
   for_each = var.subnets
 
   security_group_id = aws_security_group.appliance.id
-  description       = "Geneve back to the load balancer's node in ${each.key}"
+  description       = "Geneve back to the load balancer node in ${each.key}"
   cidr_ipv4         = each.value.cidr
   ip_protocol       = "udp"
   from_port         = 6081
@@ -37,7 +37,7 @@ resource "aws_vpc_security_group_ingress_rule" "health" {
   for_each = var.subnets
 
   security_group_id = aws_security_group.appliance.id
-  description       = "Health checks from the load balancer's node in ${each.key}"
+  description       = "Health checks from the load balancer node in ${each.key}"
   cidr_ipv4         = each.value.cidr
   ip_protocol       = "tcp"
   from_port         = var.health_check.port

@@ -206,20 +206,19 @@ variable "package" {
   }
 }
 
-variable "policy" {
-  description = "The section policy of the configuration file (see the README): default, rules, endpoints. Everything is forwarded unless it says otherwise."
-  type        = any
-  default     = { default = "forward", rules = [] }
-}
-
-variable "settings" {
-  description = "Further sections of the configuration file, such as listen, flows or mtu; health and drain come from their own variables."
-  type        = any
-  default     = {}
+variable "configuration" {
+  description = "The configuration file as text: policy, flows and whatever else differs from the defaults. Without health and drain, which come from variables of their own. Empty forwards everything."
+  type        = string
+  default     = ""
 
   validation {
-    condition     = length(setintersection(try(keys(var.settings), []), ["health", "drain", "policy"])) == 0
-    error_message = "health, drain and policy have variables of their own."
+    condition     = trimspace(var.configuration) == "" || can(keys(yamldecode(var.configuration)))
+    error_message = "The text is not YAML with sections: file(\"sluice.yaml\"), not its name."
+  }
+
+  validation {
+    condition     = length(setintersection(try(keys(yamldecode(var.configuration)), []), ["health", "drain"])) == 0
+    error_message = "The sections health and drain come from the variables health_check and drain."
   }
 }
 

@@ -1,6 +1,6 @@
 # Logs, metrics and alarms. The CloudWatch agent on each appliance scrapes Sluice's own /metrics once a
-# minute and sends what the alarms need, counters as their growth, in the namespace below; the NIC's
-# allowance counters are among them (sluice_nic_allowance_exceeded_total, read from the ENA driver).
+# minute and sends what the alarms need, counters as their growth, in the namespace below; a timer sends
+# the growth of the network card's allowance counters (templates/allowance.sh.tftpl).
 
 locals {
   metrics_namespace = "Sluice"
@@ -39,12 +39,6 @@ locals {
                   "^sluice_bytes_(received|forwarded)_total$",
                   "^sluice_kernel_drops_total$",
                 ]
-              },
-              {
-                source_labels    = ["job"]
-                label_matcher    = "^sluice$"
-                dimensions       = [["fleet"], ["fleet", "kind"]]
-                metric_selectors = ["^sluice_nic_allowance_exceeded_total$"]
               },
             ]
           }
@@ -155,9 +149,9 @@ resource "aws_cloudwatch_metric_alarm" "kernel_drops" {
 # Every packet that EC2 itself queued or dropped since the instance type's allowance was used up.
 resource "aws_cloudwatch_metric_alarm" "allowance" {
   alarm_name          = "${var.name}-allowance-exceeded"
-  alarm_description   = "Instances of ${var.name} exceed an allowance of their type (bandwidth, packets, connections): see the label kind"
+  alarm_description   = "Instances of ${var.name} exceed an allowance of their type (bandwidth, packets, connections): see the dimension kind"
   namespace           = local.metrics_namespace
-  metric_name         = "sluice_nic_allowance_exceeded_total"
+  metric_name         = "AllowanceExceeded"
   dimensions          = { fleet = var.name }
   statistic           = "Sum"
   period              = 60

@@ -59,7 +59,7 @@ run "defaults" {
     error_message = "The hook must outlast the drain and systemd's wait for it."
   }
   assert {
-    condition     = strcontains(local.user_data, "TimeoutStopSec=380") && yamldecode(yamlencode(local.configuration)).drain.timeout == "350s"
+    condition     = strcontains(local.user_data, "TimeoutStopSec=380") && yamldecode(local.configuration).drain.timeout == "350s"
     error_message = "TimeoutStopSec must be above drain.timeout."
   }
   assert {
@@ -96,7 +96,7 @@ run "choices" {
       url    = "s3://releases/sluice.rpm"
       sha256 = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
     }
-    settings = { mtu = 1500, listen = { workers = 2 } }
+    configuration = "# as written\nmtu: 1500\nlisten: { workers: 2 }\n"
   }
 
   assert {
@@ -122,6 +122,10 @@ run "choices" {
   assert {
     condition     = strcontains(local.user_data, "aws s3 cp --only-show-errors 's3://releases/sluice.rpm'")
     error_message = "A package in S3 must be fetched from there."
+  }
+  assert {
+    condition     = yamldecode(local.configuration).listen.workers == 2 && strcontains(local.configuration, "# as written") && yamldecode(local.configuration).drain.minimum == "0s"
+    error_message = "The caller's text and the sections of the module make one file."
   }
   assert {
     condition     = aws_autoscaling_lifecycle_hook.terminate.heartbeat_timeout <= 7200
@@ -152,7 +156,7 @@ run "refuses_what_aws_refuses" {
     drain                = { minimum = 60, timeout = 30 }
     size                 = { min = 2, max = 1 }
     package              = { url = "http://example.com/sluice.rpm", sha256 = "no" }
-    settings             = { health = {} }
+    configuration        = "health: {}"
     log_retention_days   = 2
     alarm_drop_reasons   = ["bad_luck"]
     warm_pool            = { state = "Hot" }
@@ -160,7 +164,7 @@ run "refuses_what_aws_refuses" {
 
   expect_failures = [
     var.name, var.subnets, var.target_failover, var.stickiness, var.tcp_idle_timeout, var.deregistration_delay,
-    var.health_check, var.allowed_principals, var.drain, var.size, var.package, var.settings, var.log_retention_days,
+    var.health_check, var.allowed_principals, var.drain, var.size, var.package, var.configuration, var.log_retention_days,
     var.alarm_drop_reasons, var.warm_pool,
   ]
 }
