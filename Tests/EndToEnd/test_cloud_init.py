@@ -18,6 +18,7 @@ import yaml
 
 import lab as lab_module
 from cloudformation import substitute
+from debian import unpacked
 from lab import ROOT
 
 FLEET = ROOT / "deploy" / "fleet"
@@ -43,19 +44,9 @@ def file_of(name, path, **values):
 
 
 @pytest.fixture(scope="module")
-def cloud_init(tmp_path_factory):
-    """cloud-init's own code, from Debian's package, unpacked and not installed: installed it would
-    take part in the next boot of this machine."""
-    folder = ROOT / ".cache" / "cloud-init"
-    if not (folder / "usr").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        fetched = subprocess.run(["apt-get", "download", "-q", "cloud-init"], cwd=folder,
-                                 capture_output=True, text=True)
-        packages = sorted(folder.glob("cloud-init_*.deb"))
-        if fetched.returncode or not packages:
-            pytest.skip(f"cloud-init's package cannot be fetched: {fetched.stderr.strip()[-200:]}")
-        subprocess.run(["dpkg-deb", "-x", packages[-1], folder], check=True)
-    return folder / "usr" / "lib" / "python3" / "dist-packages"
+def cloud_init():
+    """cloud-init's own code."""
+    return unpacked("cloud-init") / "usr" / "lib" / "python3" / "dist-packages"
 
 
 VALIDATE = """
@@ -119,6 +110,20 @@ def test_the_units_are_sound(tmp_path):
     judged = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
     ours = [line for line in judged.stderr.splitlines() if "sluice" in line]
     assert judged.returncode == 0 and ours == [], judged.stderr
+
+
+def test_the_packages_bring_what_user_data_starts():
+    """The scripts and units of the fleet, in the recipes of both packages."""
+    if not (ROOT / "tools" / "package").exists():
+        pytest.skip("there is no tools/package that makes packages")
+    recipes = {
+        "rpm": (ROOT / "deploy" / "rpm" / "sluice.spec").read_text(),
+        "deb": "".join(p.read_text() for p in (ROOT / "deploy" / "debian").glob("*") if p.is_file()),
+    }
+    wanted = [p.name for p in FLEET.iterdir()] + [p.name for p in (ROOT / "deploy" / "systemd").iterdir()]
+    assert "sluice-lifecycle.service" in wanted and "follow-lifecycle" in wanted
+    for kind, recipe in recipes.items():
+        assert [name for name in wanted if name not in recipe] == [], kind
 
 
 # ---- A pretended instance.
