@@ -167,6 +167,10 @@ def test_the_names_of_the_template_exist():
             assert given and set(given) <= set(template["Parameters"]), given
     outputs = set(re.findall(r"\$\(output (\w+)\)", TEXT))
     assert outputs and outputs <= set(template["Outputs"])
+    module = ROOT / "deploy" / "terraform" / "modules" / "appliance-fleet" / "outputs.tf"
+    if module.exists():
+        named = re.findall(r"terraform output -raw (\w+)", TEXT)
+        assert named and set(named) <= set(re.findall(r'^output "(\w+)"', module.read_text(), re.M))
     known = {*template["Parameters"], *template["Outputs"], *template["Resources"]}
     ours = {w.split(":")[0] for w in WORDS if re.fullmatch(r"[A-Z][a-z]+(?:[A-Z][a-z0-9]+)+(: .*)?", w)}
     of_aws = {"UpdatePolicy", "HealthCheckType", "AutoScalingGroupName", "TimeoutStopSec"}
