@@ -84,6 +84,28 @@ def test_the_alerts_fire_when_they_should(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+# ---- The dashboard.
+
+
+def test_the_dashboard_asks_for_what_is_served(served, tmp_path):
+    """Names by the appliance, PromQL by promtool, which judges expressions as rules."""
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "sluice.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(queries) > len(dashboard["panels"]) >= 10
+    families = set(re.findall(r"^# TYPE (\w+) ", served, re.M))
+    named = {name.removesuffix("_bucket") for query in queries for name in re.findall(r"sluice_\w+", query)}
+    assert named - families == set()
+    labels = set(re.findall(r'[{,](\w+)="', served)) | {"instance", "generation"}
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= labels | {"rule", "endpoint", "verdict"}
+    rules = [{"record": f"query_{number}", "expr": query.replace("$__rate_interval", "5m")}
+             for number, query in enumerate(queries)]
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    run = subprocess.run(["promtool", "check", "rules", tmp_path / "queries.yml"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 # ---- Commands.
 
 
