@@ -406,7 +406,9 @@ def test_updates_roll_one_by_one_and_wait_for_health():
     rolling = fleet["UpdatePolicy"]["AutoScalingRollingUpdate"]
     assert (rolling["MaxBatchSize"], rolling["WaitOnResourceSignals"]) == (1, True)
     assert rolling["MinInstancesInService"] == {"Ref": "MinSize"}
-    assert "Count" in fleet["CreationPolicy"]["ResourceSignal"]
+    # As many signals as there are instances at first: the group starts with its least.
+    assert fleet["CreationPolicy"]["ResourceSignal"]["Count"] == {"Ref": "MinSize"}
+    assert "DesiredCapacity" not in fleet["Properties"]
     # A pause longer than hook and start need together.
     minutes = int(re.fullmatch(r"PT(\d+)M", rolling["PauseTime"])[1])
     assert minutes * 60 > 600 + 350 + 300
