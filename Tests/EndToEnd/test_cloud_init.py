@@ -18,13 +18,14 @@ import yaml
 
 import lab as lab_module
 from cloudformation import substitute
+from debian import unpacked
 from lab import ROOT
 
 FLEET = ROOT / "deploy" / "fleet"
 USER_DATA = {name: ROOT / "deploy" / "cloud-init" / f"{name}.yaml" for name in ("al2023", "debian")}
 VALUES = {
     "ConfigBase64": base64.b64encode(b"policy: { default: forward }\n").decode(),
-    "Fleet": "sluice", "LifecycleHook": "drain", "DeregistrationDelay": "300",
+    "Fleet": "sluice", "LaunchHook": "launch", "TerminateHook": "drain", "DeregistrationDelay": "300",
     "ReleaseUrl": "https://example.com/release", "ReleaseSha256": "0" * 64,
     "Stack": "sluice", "StackResource": "Fleet",
 }
@@ -43,19 +44,9 @@ def file_of(name, path, **values):
 
 
 @pytest.fixture(scope="module")
-def cloud_init(tmp_path_factory):
-    """cloud-init's own code, from Debian's package, unpacked and not installed: installed it would
-    take part in the next boot of this machine."""
-    folder = ROOT / ".cache" / "cloud-init"
-    if not (folder / "usr").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        fetched = subprocess.run(["apt-get", "download", "-q", "cloud-init"], cwd=folder,
-                                 capture_output=True, text=True)
-        packages = sorted(folder.glob("cloud-init_*.deb"))
-        if fetched.returncode or not packages:
-            pytest.skip(f"cloud-init's package cannot be fetched: {fetched.stderr.strip()[-200:]}")
-        subprocess.run(["dpkg-deb", "-x", packages[-1], folder], check=True)
-    return folder / "usr" / "lib" / "python3" / "dist-packages"
+def cloud_init():
+    """cloud-init's own code."""
+    return unpacked("cloud-init") / "usr" / "lib" / "python3" / "dist-packages"
 
 
 VALIDATE = """
@@ -119,6 +110,20 @@ def test_the_units_are_sound(tmp_path):
     judged = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
     ours = [line for line in judged.stderr.splitlines() if "sluice" in line]
     assert judged.returncode == 0 and ours == [], judged.stderr
+
+
+def test_the_packages_bring_what_user_data_starts():
+    """The scripts and units of the fleet, in the recipes of both packages."""
+    if not (ROOT / "tools" / "package").exists():
+        pytest.skip("there is no tools/package that makes packages")
+    recipes = {
+        "rpm": (ROOT / "deploy" / "rpm" / "sluice.spec").read_text(),
+        "deb": "".join(p.read_text() for p in (ROOT / "deploy" / "debian").glob("*") if p.is_file()),
+    }
+    wanted = [p.name for p in FLEET.iterdir()] + [p.name for p in (ROOT / "deploy" / "systemd").iterdir()]
+    assert "sluice-lifecycle.service" in wanted and "follow-lifecycle" in wanted
+    for kind, recipe in recipes.items():
+        assert [name for name in wanted if name not in recipe] == [], kind
 
 
 # ---- A pretended instance.
@@ -186,7 +191,8 @@ class Instance:
 
     def environment(self, **extra):
         return {"PATH": f"{self.fakes}:{os.environ['PATH']}", "CALLS": str(self.calls),
-                "FAKES": str(self.fakes), "FLEET": "sluice", "LIFECYCLE_HOOK": "drain", **extra}
+                "FAKES": str(self.fakes), "FLEET": "sluice", "LAUNCH_HOOK": "launch",
+                "TERMINATE_HOOK": "drain", **extra}
 
     def start(self, *command, **extra):
         self.started.append(subprocess.Popen(
@@ -234,10 +240,12 @@ def steps(instance):
     return words
 
 
-def fake_traffic(instance):
-    """An appliance that has received a packet more whenever it is asked, until `quiet` exists."""
+def fake_appliance(instance):
+    """Healthy as long as `sick` does not exist; it has received a packet more whenever it is asked,
+    until `quiet` exists."""
     real_curl = shutil.which("curl")
     instance.fake("curl", body=f"""case "$*" in
+        *:8080/health*) [ ! -e "$FAKES/sick" ] || exit 22 ;;
         *:8080/metrics*)
             [ -e "$FAKES/quiet" ] || echo x >>"$FAKES/packets"
             printf 'sluice_packets_received_total{{worker="0"}} 5\\n'
@@ -246,19 +254,49 @@ def fake_traffic(instance):
     esac""")
 
 
-def test_the_follower_waits_drains_and_completes(instance):
-    fake_traffic(instance)
-    instance.fake("aws")
-    instance.fake("systemctl", body="sleep 2.5")
+LAUNCHED = ("aws autoscaling complete-lifecycle-action --auto-scaling-group-name sluice "
+            "--lifecycle-hook-name launch --instance-id i-0123456789abcdef0 --lifecycle-action-result CONTINUE")
+
+
+def until(condition, seconds=30):
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it does not come"
+        time.sleep(0.05)
+
+
+def test_the_follower_lets_a_healthy_instance_join_once(instance):
+    fake_appliance(instance)
+    instance.fake("aws", "systemctl")
+    (instance.fakes / "sick").touch()
     instance.tell("autoscaling_target-lifecycle-state", "InService")
     follower = instance.start(FLEET / "follow-lifecycle", **QUICK)
-    time.sleep(2)
+    until(lambda: sum(":8080/health" in line for line in instance.called("curl")) > 1)
+    assert instance.called("aws") == [], "it joined while it was not healthy"
+    (instance.fakes / "sick").unlink()
+    until(lambda: instance.called("aws"))
+    time.sleep(2.5)
+    assert instance.called("aws") == [LAUNCHED] and instance.called("systemctl") == []
     assert follower.poll() is None
-    assert instance.called("aws") == instance.called("systemctl") == [], "it did something in service"
 
+
+def test_the_follower_joins_warm_pool_and_group(instance):
+    fake_appliance(instance)
+    instance.fake("aws", "systemctl")
+    instance.tell("autoscaling_target-lifecycle-state", "Warmed:Stopped")
+    instance.start(FLEET / "follow-lifecycle", **QUICK)
+    until(lambda: instance.called("aws") == [LAUNCHED])
+    instance.tell("autoscaling_target-lifecycle-state", "InService")
+    until(lambda: instance.called("aws") == [LAUNCHED] * 2)
+
+
+def test_the_follower_waits_drains_and_completes(instance):
+    fake_appliance(instance)
+    instance.fake("aws")
+    instance.fake("systemctl", body="sleep 2.5")
     instance.tell("autoscaling_target-lifecycle-state", "Terminated")
-    time.sleep(4)
-    assert instance.called("aws"), "it does not follow"
+    follower = instance.start(FLEET / "follow-lifecycle", **QUICK)
+    until(lambda: len(instance.called("aws")) > 1)
     assert instance.called("systemctl") == [], "it stopped while packets came"
     (instance.fakes / "quiet").touch()
     output, _ = follower.communicate(timeout=60)
@@ -276,7 +314,7 @@ def test_the_follower_waits_drains_and_completes(instance):
 
 def test_the_follower_waits_no_longer_than_the_deregistration_delay(instance):
     """With no_rebalance, packets of old flows keep coming."""
-    fake_traffic(instance)
+    fake_appliance(instance)
     instance.fake("aws", "systemctl")
     instance.tell("autoscaling_target-lifecycle-state", "Terminated")
     follower = instance.start(FLEET / "follow-lifecycle", **{**QUICK, "DEREGISTRATION_DELAY": "3"})

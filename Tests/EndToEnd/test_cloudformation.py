@@ -243,7 +243,7 @@ def test_the_user_data_is_the_cloud_init_file(aws, stack, template):
     config = base64.b64decode(files["/etc/sluice/sluice.yaml"]["content"]).decode()
     assert config == template.parameters["Config"]
     assert files["/etc/sluice/fleet.env"]["content"] == (
-        "FLEET=sluice\nLIFECYCLE_HOOK=drain\nDEREGISTRATION_DELAY=120\n")
+        "FLEET=sluice\nLAUNCH_HOOK=launch\nTERMINATE_HOOK=drain\nDEREGISTRATION_DELAY=120\n")
     assert RELEASE["ReleaseUrl"] in files["/var/lib/cloud/scripts/sluice-start"]["content"]
 
 
@@ -335,12 +335,15 @@ def test_hook_warm_pool_and_scaling_are_accepted(aws, stack, template):
     autoscaling = aws("autoscaling")
     group = template.only("AWS::AutoScaling::AutoScalingGroup")
     assert group["DefaultInstanceWarmup"] == 180
-    (hook,) = group["LifecycleHookSpecificationList"]
-    autoscaling.put_lifecycle_hook(AutoScalingGroupName="sluice", **hook)
-    (kept,) = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName="sluice")["LifecycleHooks"]
-    assert kept["LifecycleHookName"] == "drain"
-    assert kept["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
-    assert (kept["HeartbeatTimeout"], kept["DefaultResult"]) == (600, "CONTINUE")
+    for hook in group["LifecycleHookSpecificationList"]:
+        autoscaling.put_lifecycle_hook(AutoScalingGroupName="sluice", **hook)
+    hooks = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName="sluice")["LifecycleHooks"]
+    kept = {h["LifecycleHookName"]: (h["LifecycleTransition"], h["HeartbeatTimeout"], h["DefaultResult"])
+            for h in hooks}
+    assert kept == {
+        "launch": ("autoscaling:EC2_INSTANCE_LAUNCHING", 600, "ABANDON"),
+        "drain": ("autoscaling:EC2_INSTANCE_TERMINATING", 600, "CONTINUE"),
+    }
 
     pool = template.only("AWS::AutoScaling::WarmPool")
     pool["MinSize"] = int(pool["MinSize"])
@@ -403,7 +406,9 @@ def test_updates_roll_one_by_one_and_wait_for_health():
     rolling = fleet["UpdatePolicy"]["AutoScalingRollingUpdate"]
     assert (rolling["MaxBatchSize"], rolling["WaitOnResourceSignals"]) == (1, True)
     assert rolling["MinInstancesInService"] == {"Ref": "MinSize"}
-    assert "Count" in fleet["CreationPolicy"]["ResourceSignal"]
+    # As many signals as there are instances at first: the group starts with its least.
+    assert fleet["CreationPolicy"]["ResourceSignal"]["Count"] == {"Ref": "MinSize"}
+    assert "DesiredCapacity" not in fleet["Properties"]
     # A pause longer than hook and start need together.
     minutes = int(re.fullmatch(r"PT(\d+)M", rolling["PauseTime"])[1])
     assert minutes * 60 > 600 + 350 + 300
