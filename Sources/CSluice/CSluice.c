@@ -2,11 +2,15 @@
 #define _GNU_SOURCE
 #include "CSluice.h"
 
+#include <linux/ethtool.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <numa.h>
 #include <numaif.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #if defined(__x86_64__)
@@ -466,4 +470,41 @@ int sluice_peer_uid(int fd) {
     struct ucred c;
     socklen_t n = sizeof c;
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) == 0 ? (int)c.uid : -1;
+}
+
+int sluice_card_statistics(const char *interface, char *names, uint64_t *values, int room) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct ifreq r = {0};
+    snprintf(r.ifr_name, sizeof r.ifr_name, "%s", interface);
+    struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+    r.ifr_data = (void *)&info;
+    int count = ioctl(fd, SIOCETHTOOL, &r) == 0 ? (int)info.n_stats : -errno;
+    struct ethtool_gstrings *strings = NULL;
+    struct ethtool_stats *stats = NULL;
+    if (count > room) count = -E2BIG;
+    if (count > 0) {
+        strings = calloc(1, sizeof *strings + (size_t)count * ETH_GSTRING_LEN);
+        stats = calloc(1, sizeof *stats + (size_t)count * sizeof(uint64_t));
+        if (!strings || !stats) count = -ENOMEM;
+    }
+    if (count > 0) {
+        *strings = (struct ethtool_gstrings){ETHTOOL_GSTRINGS, ETH_SS_STATS, (uint32_t)count};
+        *stats = (struct ethtool_stats){ETHTOOL_GSTATS, (uint32_t)count};
+        r.ifr_data = (void *)strings;
+        int failed = ioctl(fd, SIOCETHTOOL, &r) != 0;
+        r.ifr_data = (void *)stats;
+        failed = failed || ioctl(fd, SIOCETHTOOL, &r) != 0;
+        // The driver may have another number of them by now than there is memory for.
+        if (failed || strings->len != (uint32_t)count || stats->n_stats != (uint32_t)count) {
+            count = -EAGAIN;
+        } else {
+            memcpy(names, strings->data, (size_t)count * ETH_GSTRING_LEN);
+            memcpy(values, stats->data, (size_t)count * sizeof(uint64_t));
+        }
+    }
+    free(strings);
+    free(stats);
+    close(fd);
+    return count;
 }

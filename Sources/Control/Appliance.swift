@@ -92,7 +92,7 @@ public struct Appliance {
             : nil
         let gauges = Gauges(
             backend: backend, workers: workers, processor: body.shape,
-            configuration: configuration)
+            configuration: configuration, interfaces: interfaces)
         for worker in workers { try worker.dropPrivileges() }
         guard sluice_drop_capabilities() == 0 else {
             throw Failure(IOFailure("drop capabilities"))

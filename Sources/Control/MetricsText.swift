@@ -12,6 +12,7 @@ struct MetricsText {
         metrics.flows(readings)
         metrics.workers(readings)
         metrics.appliance(readings)
+        metrics.card(readings)
         metrics.process(readings.process)
         return metrics.text
     }
@@ -122,6 +123,17 @@ struct MetricsText {
         sample(
             "build_info",
             [("version", r.version), ("swift", SluiceVersion.swift), ("io", r.backend)], 1)
+    }
+
+    private mutating func card(_ r: Readings) {
+        family(
+            "nic_allowance_exceeded_total", "counter",
+            "Packets that EC2 queued or dropped beyond an allowance of the instance")
+        for reading in r.allowances {
+            sample(
+                "nic_allowance_exceeded_total",
+                [("interface", reading.interface), ("kind", reading.kind)], reading.packets)
+        }
     }
 
     private mutating func process(_ p: ProcessReading) {

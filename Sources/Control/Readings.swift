@@ -44,6 +44,7 @@ public struct Readings: Sendable {
     /// Seconds since the start.
     public var uptime = 0.0
     public var process = ProcessReading()
+    public var allowances: [AllowanceReading] = []
 
     public init() {}
 
@@ -60,6 +61,7 @@ final class Gauges: Sendable {
     let workers: [WorkerThread]
     let processor: ProcessorShape
     let configuration: ConfigurationControl
+    private let interfaces: [String]
     let started = sluice_monotonic_ns()
     let isDraining = Atomic(false)
     /// Busy share of the last second, by worker; sampled by the control loop.
@@ -67,12 +69,13 @@ final class Gauges: Sendable {
 
     init(
         backend: IOBackend, workers: [WorkerThread], processor: ProcessorShape,
-        configuration: ConfigurationControl
+        configuration: ConfigurationControl, interfaces: [String]
     ) {
         self.backend = backend
         self.workers = workers
         self.processor = processor
         self.configuration = configuration
+        self.interfaces = interfaces
         busy = Mutex([Double](repeating: 0, count: workers.count))
     }
 
@@ -107,6 +110,7 @@ final class Gauges: Sendable {
         readings.backend = backend.rawValue
         readings.uptime = Double(sluice_monotonic_ns() - started) / 1e9
         readings.process = .now()
+        readings.allowances = CardAllowances.read(interfaces)
         return readings
     }
 

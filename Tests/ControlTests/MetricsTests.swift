@@ -65,6 +65,21 @@ struct MetricsTests {
         #expect(samples().contains("sluice_rule_hits_total{rule=\"say \\\"hi\\\"\\\\\\n\"} 0"))
     }
 
+    @Test func `a card's allowances are told from its other statistics`() {
+        let exceeded = CardAllowances.exceeded([
+            ("tx_timeout", 1), ("bw_in_allowance_exceeded", 7), ("_allowance_exceeded", 8),
+            ("conntrack_allowance_available", 9), ("pps_allowance_exceeded", UInt64.max),
+        ])
+        #expect(exceeded.map(\.kind) == ["bw_in", "pps"])
+        #expect(exceeded.map(\.packets) == [7, UInt64.max])
+        #expect(CardAllowances.read(["lo", "no-such-card"]).isEmpty)
+        var readings = readings()
+        readings.allowances = [AllowanceReading(interface: "ens5", kind: "pps", packets: 3)]
+        #expect(
+            MetricsText.render(readings).contains(
+                "sluice_nic_allowance_exceeded_total{interface=\"ens5\",kind=\"pps\"} 3\n"))
+    }
+
     @Test("status holds the identity: received = forwarded + dropped")
     func status() throws {
         let json = try #require(

@@ -458,6 +458,28 @@ struct PacketSocketIOTests {
     }
 }
 
+@Suite("What a card counts", .enabled(if: Network.isAvailable, Network.requirement))
+struct CardStatisticsTests {
+    @Test func `names and values are those of ethtool`() throws {
+        try Cable.plugged { _ in
+            var names = [CChar](repeating: 0, count: 512 * 32)
+            var values = [UInt64](repeating: 0, count: 512)
+            let count = Int(sluice_card_statistics("ap0", &names, &values, 512))
+            try #require(count > 0)
+            let lines = (0..<count).map { i in
+                let bytes = names[i * 32..<(i + 1) * 32].prefix { $0 != 0 }
+                return String(decoding: bytes.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+                    + ": \(values[i])"
+            }
+            let expected = try Network.output("ethtool -S ap0").split(separator: "\n").dropFirst()
+                .map { String($0.drop { $0 == " " }) }
+            #expect(lines == expected)
+            #expect(sluice_card_statistics("ap0", &names, &values, Int32(count - 1)) == -E2BIG)
+            #expect(sluice_card_statistics("none", &names, &values, 512) == -ENODEV)
+        }
+    }
+}
+
 @Suite("The drop hook", .enabled(if: Network.isAvailable, Network.requirement))
 struct DropHookTests {
     private func rules() throws -> String { try Network.output("nft list ruleset") }

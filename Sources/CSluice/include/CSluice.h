@@ -250,6 +250,10 @@ int sluice_signal_descriptor(const int *signals, int count);
 // The next signal waiting on the descriptor, or 0.
 int sluice_next_signal(int fd);
 
+// What a network card counts, as `ethtool -S` prints it: names of 32 bytes each, and values. Returns how
+// many, or -errno; E2BIG for more than `room`.
+int sluice_card_statistics(const char *interface, char *names, uint64_t *values, int room);
+
 // A full fence (C11 atomic_thread_fence, memory_order_seq_cst). HOT: no call, and on x86 an MFENCE
 // where compilers prefer a locked instruction, so that tools/hotpath can tell that there is none.
 SLUICE_HOT static inline void sluice_full_fence(void) {
