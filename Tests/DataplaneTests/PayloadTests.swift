@@ -171,7 +171,7 @@ private final class FoundStrings {
     private let count: Int
 
     init(_ payloads: [Match.Payload]) throws {
-        table = PayloadTable(payloads, askingRow: 0, memory)
+        table = PayloadTable(payloads, askingRow: 0, otherRow: 0, workers: 1, memory)
         found = try PayloadFindings()
         count = payloads.count
     }
@@ -190,7 +190,7 @@ private final class FoundStrings {
 
     private func scan(_ payload: [UInt8]) {
         var payload = payload
-        withPacketView(&payload) { table.scan($0, from: 0, to: $0.count, &found) }
+        withPacketView(&payload) { table.scan($0, from: 0, to: $0.count, worker: 0, &found) }
     }
 
     private func isSelected(_ rule: Int) -> Bool {

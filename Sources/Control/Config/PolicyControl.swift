@@ -33,7 +33,7 @@ final class PolicyControl: Sendable {
     /// Builds the first snapshot. - Parameter settings: with the MTU that fits the interfaces.
     func start(workers: Int, settings: PathSettings) throws(Failure) {
         let result = state.withLock { state -> Result<Void, Failure> in
-            do throws(IOFailure) {
+            do {
                 let snapshot = try PolicySnapshot(
                     state.configuration.policy, settings: settings, generation: 1,
                     workers: workers)
@@ -41,8 +41,10 @@ final class PolicyControl: Sendable {
                 state.snapshot = snapshot
                 state.reloads = ReloadReading()
                 return .success(())
+            } catch let failure as IOFailure {
+                return .failure(Failure(failure))
             } catch {
-                return .failure(Failure(error))
+                return .failure(Failure(.config, "\(loader.path ?? "policy"): \(error)"))
             }
         }
         try result.get()
@@ -74,6 +76,8 @@ final class PolicyControl: Sendable {
             }
             switch error {
             case let errors as ConfigErrors: throw errors
+            case let excess as PolicyExcess:
+                throw ConfigErrors(["\(loader.path ?? "policy"): \(excess)"])
             default: throw ConfigErrors(["\(error)"])
             }
         }

@@ -169,6 +169,13 @@ public enum ConfigCheck {
     public static func describe(_ path: String) throws(ConfigErrors) -> [String] {
         let configuration = try ConfigFile.read(path)
         try configuration.checkSteering(path)
+        // What cannot be compiled is a mistake too.
+        do {
+            _ = try PolicySnapshot(
+                configuration.policy, settings: PathSettings(), generation: 1, workers: 1)
+        } catch {
+            throw ConfigErrors(["\(path): \(error)"])
+        }
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]
             + PolicyWords.describe(configuration)

@@ -18,30 +18,30 @@ import Wire
     /// - Parameters:
     ///   - settings: taken over with the policy; the allowed sources are freed with the snapshot.
     ///   - workers: how many workers will read it.
-    /// - Throws: ENOMEM; E2BIG when a policy has more rules or payload strings than there is room
-    ///   for.
+    /// - Throws: `PolicyExcess`; `IOFailure`, ENOMEM.
     public init(
         _ set: PolicySet, settings: PathSettings, generation: UInt64, workers: Int
-    ) throws(IOFailure) {
+    ) throws {
         for policy in set.policies {
-            if let excess = policy.excess { throw IOFailure(excess, errno: E2BIG) }
+            if let excess = policy.excess { throw PolicyExcess(excess) }
         }
         self.generation = generation
         ruleNames = set.rules.map(\.name)
-        hits = try HitCounters(rules: ruleNames.count, workers: workers)
         let policies = set.policies
         let compiled = unsafe memory.room(for: CompiledPolicy.self, policies.count)
         var firstHit = 0
         for (i, policy) in policies.enumerated() {
             // Sound: there is room for all policies.
-            unsafe (compiled + i).initialize(
-                to: CompiledPolicy(policy, firstHit: firstHit, memory))
+            let tables = try CompiledPolicy(
+                policy, firstHit: firstHit, workers: workers, memory)
+            unsafe (compiled + i).initialize(to: tables)
             firstHit += policy.rules.count
         }
         var indices: [UInt64: UInt32] = [:]
         for (i, endpoint) in set.endpoints.keys.sorted().enumerated() {
             indices[endpoint] = UInt32(i + 1)
         }
+        hits = try HitCounters(rules: ruleNames.count, workers: workers)
         unsafe root = .allocate(capacity: 1)
         unsafe root.initialize(
             to: SnapshotRoot(
