@@ -86,7 +86,7 @@ struct PayloadTests {
         return found
     }
 
-    /// One to four strings are searched one by one, more by the automaton, long ones always.
+    /// Up to eight strings are searched one by one, more by the automaton, and long ones always.
     @Test(arguments: alphabets.indices, [1, 2, 4, 5, 30])
     func `every string is found, and none that is not there`(alphabet: Int, count: Int) throws {
         var random = RandomStrings(

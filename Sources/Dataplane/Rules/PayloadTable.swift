@@ -35,7 +35,7 @@ struct PayloadTable: ~Copyable {
     }
 
     /// Strings that are searched one by one: more of them cost more than the automaton.
-    private static let mostSingles = 4
+    private static let mostSingles = 8
     /// Longer ones are left to the automaton: a comparison that begins at many places of a payload
     /// must end soon.
     private static let longestSingle = 64

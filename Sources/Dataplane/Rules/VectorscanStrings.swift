@@ -21,17 +21,17 @@
             let folded = list.map { $0.ignoresCase ? UInt8(1) : 0 }
             let made = unsafe bytes.withUnsafeBufferPointer { buffer -> OpaquePointer? in
                 var start = 0
-                let pointers = lengths.map { length -> UnsafePointer<UInt8>? in
+                let pointers = unsafe lengths.map { length -> UnsafePointer<UInt8>? in
                     defer { start += length }
                     return unsafe buffer.baseAddress! + start
                 }
                 return unsafe sluice_strings_new(
                     pointers, lengths, folded, UInt32(list.count), Int32(workers))
             }
-            guard let made else { return nil }
-            strings = made
-            let size = sluice_strings_size(made)
-            memory.own(byteCount: size) { sluice_strings_free(made) }
+            guard let made = unsafe made else { return nil }
+            unsafe strings = made
+            let size = unsafe sluice_strings_size(made)
+            memory.own(byteCount: size) { unsafe sluice_strings_free(made) }
         }
 
         /// Calls `note` with the number of every string that stands in the bytes, each once.
