@@ -21,6 +21,11 @@ let package = Package(
         .executable(name: "sluice-gwlb", targets: ["GatewayCommand"]),
         .executable(name: "sluice-gen", targets: ["GeneratorCommand"]),
     ],
+    traits: [
+        .trait(
+            name: "Vectorscan",
+            description: "Search payloads with the library Vectorscan (libvectorscan-dev).")
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -35,9 +40,17 @@ let package = Package(
 
         // The hot path.
         .target(name: "Wire", dependencies: ["CSluice"], swiftSettings: hot),
+        .target(
+            name: "CVectorscan",
+            cSettings: [.define("SLUICE_VECTORSCAN", .when(traits: ["Vectorscan"]))],
+            linkerSettings: [.linkedLibrary("hs", .when(traits: ["Vectorscan"]))]),
         .target(name: "PacketIO", dependencies: ["CSluice", "Wire"], swiftSettings: hot),
         .target(
-            name: "Dataplane", dependencies: ["CSluice", "Wire", "PacketIO"], swiftSettings: hot),
+            name: "Dataplane",
+            dependencies: [
+                "CSluice", "Wire", "PacketIO",
+                .target(name: "CVectorscan", condition: .when(traits: ["Vectorscan"])),
+            ], swiftSettings: hot),
 
         // Capture files, read for replay and for sluice check --explain.
         .target(name: "Capture", dependencies: ["Wire"]),

@@ -4,7 +4,12 @@ import PackageDescription
 
 let package = Package(
     name: "sluice-benchmarks",
-    dependencies: [.package(name: "sluice", path: "..")],
+    traits: [.trait(name: "Vectorscan", description: "As the trait of the product.")],
+    dependencies: [
+        .package(
+            name: "sluice", path: "..",
+            traits: [.trait(name: "Vectorscan", condition: .when(traits: ["Vectorscan"]))])
+    ],
     targets: [
         .executableTarget(
             name: "Micro",
@@ -12,9 +17,11 @@ let package = Package(
                 .product(name: "SluiceCore", package: "sluice"),
                 .product(name: "SluiceTesting", package: "sluice"),
             ]),
+        .target(name: "CMemmem"),
         .executableTarget(
             name: "RuleCost",
             dependencies: [
+                "CMemmem",
                 .product(name: "SluiceCore", package: "sluice"),
                 .product(name: "SluiceTesting", package: "sluice"),
             ]),

@@ -86,7 +86,7 @@ struct PayloadTests {
         return found
     }
 
-    /// One to four strings are searched one by one, more by the automaton, long ones always.
+    /// Up to eight strings are searched one by one, more by the automaton, and long ones always.
     @Test(arguments: alphabets.indices, [1, 2, 4, 5, 30])
     func `every string is found, and none that is not there`(alphabet: Int, count: Int) throws {
         var random = RandomStrings(
@@ -171,7 +171,7 @@ private final class FoundStrings {
     private let count: Int
 
     init(_ payloads: [Match.Payload]) throws {
-        table = PayloadTable(payloads, askingRow: 0, memory)
+        table = PayloadTable(payloads, askingRow: 0, otherRow: 0, workers: 1, memory)
         found = try PayloadFindings()
         count = payloads.count
     }
@@ -190,7 +190,7 @@ private final class FoundStrings {
 
     private func scan(_ payload: [UInt8]) {
         var payload = payload
-        withPacketView(&payload) { table.scan($0, from: 0, to: $0.count, &found) }
+        withPacketView(&payload) { table.scan($0, from: 0, to: $0.count, worker: 0, &found) }
     }
 
     private func isSelected(_ rule: Int) -> Bool {

@@ -375,15 +375,15 @@ struct RulesModelTests {
             }
             var policy = Policy()
             for list in lists { policy.rules.append(rule("x", nil) { $0.source = list }) }
-            let compiled = CompiledPolicy(policy, firstHit: 0, memory)
+            let compiled = try CompiledPolicy(policy, firstHit: 0, workers: 1, memory)
             for range in lists.flatMap({ $0 }) {
                 for address in [range.first, range.last, range.first &- 1, range.last &+ 1] {
                     let masked = address & (UInt128.max >> UInt128(128 - width))
                     let row = compiled.source.row(
                         IPv6Address(UInt64(masked >> 64), UInt64(truncatingIfNeeded: masked)),
                         isIPv6: isIPv6)
-                    let stride = compiled.summaryCount + compiled.wordCount
-                    let bits = compiled.words[row * stride + compiled.summaryCount]
+                    // Behind the summary, which is one word.
+                    let bits = compiled.words[row + 1]
                     for bit in 0..<3 {
                         let list = lists[Int(compiled.order[bit])]
                         let isIn = list.contains { $0.contains(masked, isIPv6: isIPv6) }
@@ -392,5 +392,42 @@ struct RulesModelTests {
                 }
             }
         }
+    }
+
+    /// One prefix a rule: were the rules of every prefix written out, the tables would take 2 KiB
+    /// for each of them.
+    @Test func `tables do not grow with the square of the rules`() throws {
+        func bytes(_ count: Int) throws -> Int {
+            var policy = Policy()
+            policy.rules = (0..<count).map { i in
+                rule("\(i)", .drop) {
+                    $0.source = [
+                        AddressRange(isIPv6: false, address: UInt128(i) << 12, length: 24)
+                    ]
+                }
+            }
+            let memory = TableMemory()
+            _ = try CompiledPolicy(policy, firstHit: 0, workers: 1, memory)
+            return memory.byteCount
+        }
+        let few = try bytes(5000)
+        let many = try bytes(15_000)
+        #expect(many < few * 4)
+        #expect(many < 15_000 * 1000)
+    }
+
+    @Test func `overlaps without end are refused in words`() throws {
+        var policy = Policy()
+        policy.rules = (0..<3000).map { i in
+            rule("\(i)", .drop) { $0.ports = [UInt16(i)...UInt16(60_000 - i)] }
+        }
+        let memory = TableMemory()
+        let error = #expect(throws: PolicyExcess.self) {
+            _ = try CompiledPolicy(policy, firstHit: 0, workers: 1, memory, limit: 1 << 17)
+        }
+        #expect(
+            error?.description == "the prefixes and ranges of the rules overlap in too many ways: "
+                + "their tables would take more than 1 MiB; name them in fewer rules")
+        _ = try CompiledPolicy(policy, firstHit: 0, workers: 1, memory)
     }
 }

@@ -7,6 +7,7 @@ import SluiceTesting
 ///
 ///     PacketCost count [ROUNDS]               run under callgrind, which counts inside
 ///                                             functions named measured…, and dumps at marks
+///     PacketCost rules [ROUNDS]               the same with the rule engine
 ///     PacketCost allocations PACKETS [--leak] exit 1 when the loop allocates; --leak makes it
 @main
 enum PacketCost {
@@ -15,11 +16,12 @@ enum PacketCost {
         let number = arguments.dropFirst().first.flatMap { Int($0) }
         switch arguments.first {
         case "count": for scene in Scene.all { try scene.count(rounds: number ?? 100) }
+        case "rules": for scene in RuleScene.all { try scene.count(rounds: number ?? 10) }
         case "allocations":
             let counted = try Scene.allocations(
                 packets: number ?? 1_000_000, leaks: arguments.last == "--leak")
             if counted > 0 { fail("the packet loop allocates memory") }
-        default: fail("usage: PacketCost count [ROUNDS] | allocations PACKETS [--leak]")
+        default: fail("usage: PacketCost count|rules [ROUNDS] | allocations PACKETS [--leak]")
         }
     }
 

@@ -1,100 +1,150 @@
+import CMemmem
 import SluiceCore
 import SluiceTesting
 
-/// Runs the packet loop with rules on memory for callgrind, which counts only inside `measured`.
-/// Every packet is UDP of 128 bytes and matches no rule.
+/// What large policies take, in time and memory; instructions are counted by tools/instructions.
 ///
-///     RuleCost CASE PACKETS
+///     RuleCost strings   to search a payload of 1,400 bytes, beside one memmem for each string
+///     RuleCost policies  to compile 10,000 rules, and a million prefixes
 @main
 enum RuleCost {
-    /// Policies by name: how many rules, whether some look for payload strings, how many prefixes
-    /// one more rule has.
-    static let cases: [String: (rules: Int, hasStrings: Bool, prefixes: Int)] = [
-        "rules-0": (0, false, 0), "rules-10": (10, false, 0), "rules-100": (100, false, 0),
-        "rules-10000": (10_000, false, 0), "strings-10": (10, true, 0),
-        "strings-10000": (10_000, true, 0), "prefixes-1": (0, false, 1),
-        "prefixes-1000000": (0, false, 1_000_000),
-    ]
-
     static func main() throws {
-        let arguments = CommandLine.arguments
-        guard arguments.count == 3, let chosen = cases[arguments[1]],
-            let packets = Int(arguments[2])
-        else {
-            print("usage: RuleCost \(cases.keys.sorted().joined(separator: "|")) PACKETS")
-            return
+        switch CommandLine.arguments.dropFirst().first {
+        case "strings": try strings()
+        case "policies": try policies()
+        default: print("usage: RuleCost strings|policies")
         }
+    }
+
+    static func snapshot(_ policy: Policy) throws -> PolicySnapshot {
         var set = PolicySet()
-        set.main = policy(chosen.rules, hasStrings: chosen.hasStrings, prefixes: chosen.prefixes)
-        let clock = ContinuousClock()
-        var made: PolicySnapshot?
-        let time = try clock.measure {
-            made = try PolicySnapshot(set, generation: 1, workers: 1)
-        }
-        let snapshot = made!
-        print("compiled in \(time), \(snapshot.byteCount) bytes of tables")
-        let io = MemoryIO(burst: 64, placement: .exact(growth: 64), recordingSize: 0)
-        var worker = try Worker(
-            index: 0, io: io,
-            processor: Rules(configuration: Rules.Configuration(snapshot), worker: 0),
-            settings: PathSettings(), flowCapacity: 4096, seed: 1,
-            counters: CounterBlock(Rules.self))
-        let payload = (0..<100).map { UInt8(97 + $0 % 23) }
-        for i in 0..<packets {
-            var builder = PacketBuilder(PacketBuilder.udp4(4000, 4001, payload))
-            builder.sourcePort = UInt16(1024 + i % 64)
-            worker.io.enqueue(builder.bytes(), facts: .headerVerified)
-        }
-        measured(&worker)
-        precondition(worker.counters.read(.packetsForwarded) == UInt64(packets))
-        precondition((0..<snapshot.ruleNames.count).allSatisfy { snapshot.hits(rule: $0) == 0 })
+        set.main = policy
+        return try PolicySnapshot(set, generation: 1, workers: 1)
     }
 
-    @inline(never)
-    static func measured(_ worker: inout Worker<MemoryIO, Rules>) {
-        while worker.runBurst() > 0 {}
+    // ---- Payload strings.
+
+    /// The time of a payload is that of a packet less that of the same packet with a policy that
+    /// asks for no string. All three in turn, the best of ten times.
+    static func strings() throws {
+        print("strings  payload     search ns  memmem ns   ratio  table KiB")
+        for count in [2, 4, 5, 8, 32, 100, 1000, 5000] {
+            let strings = RuleMix.words(count)
+            let payloads = [
+                ("text", RuleMix.text(1400)),
+                ("beginnings", RuleMix.beginnings(of: strings, 1400)),
+            ]
+            for (name, payload) in payloads {
+                var searching = try Play(RuleMix.policy(strings: strings), payload)
+                var passing = try Play(RuleMix.policy(prefixes: 0), payload)
+                var best = (search: Double.infinity, pass: Double.infinity, plain: Double.infinity)
+                for _ in 0..<10 {
+                    best.search = min(best.search, searching.nanoseconds())
+                    best.pass = min(best.pass, passing.nanoseconds())
+                    best.plain = min(best.plain, memmems(strings, payload))
+                }
+                let search = best.search - best.pass
+                print(
+                    padded("\(count)", 7), name.padded(10), padded("\(Int(search))", 10),
+                    padded("\(Int(best.plain))", 10),
+                    padded("\((best.plain / search * 10).rounded() / 10)", 7),
+                    padded("\(searching.snapshot.byteCount >> 10)", 10))
+            }
+        }
     }
 
-    /// Of ten rules four name ports, three prefixes, one an endpoint, one flags, one a string.
-    static func policy(_ count: Int, hasStrings: Bool, prefixes: Int) -> Policy {
-        var generator = SplitMix64(seed: 42)
-        var policy = Policy()
-        for i in 0..<count {
-            var rule = Rule("\(i)")
-            rule.terminal = .drop
-            switch i % 10 {
-            case 0...3:
-                let port = UInt16.random(in: 5000...60_000, using: &generator)
-                rule.match.ports = [port...port]
-            case 4...6: rule.match.source = [prefix(&generator)]
-            case 7: rule.match.endpoints = [generator.next()]
-            case 8:
-                rule.match.tcpFlags = Match.TCPFlags(
-                    set: UInt8.random(in: 1...31, using: &generator))
-            default:
-                let string = (0..<12).map { _ in UInt8.random(in: 65...90, using: &generator) }
-                if hasStrings {
-                    rule.match.payload = Match.Payload([string])
-                } else {
-                    rule.match.ports = [4999...4999]
+    /// Nanoseconds to look for every string by itself.
+    static func memmems(_ strings: [[UInt8]], _ payload: [UInt8]) -> Double {
+        let rounds = max(1, 10_000 / strings.count)
+        var found = 0
+        let time = ContinuousClock().measure {
+            for _ in 0..<rounds {
+                for string in strings
+                where bench_memmem(payload, payload.count, string, string.count) != nil {
+                    found += 1
                 }
             }
-            policy.rules.append(rule)
         }
-        if prefixes > 0 {
-            var rule = Rule("set")
+        precondition(found == 0)
+        return time / .nanoseconds(1) / Double(rounds)
+    }
+
+    // ---- Policies.
+
+    static func policies() throws {
+        try compile("10,000 rules", RuleMix.policy(rules: 10_000), per: 10_000, "rule")
+        try compile(
+            "1,000,000 prefixes", RuleMix.policy(prefixes: 1_000_000), per: 1_000_000, "prefix")
+        try compile("65,536 rules of one prefix", onePrefixEach(65_536), per: 65_536, "rule")
+        try compile(
+            "5,000 strings", RuleMix.policy(strings: RuleMix.words(5000)), per: 5000, "string")
+    }
+
+    static func onePrefixEach(_ count: Int) -> Policy {
+        var policy = Policy()
+        policy.rules = (0..<count).map { i in
+            var rule = Rule("\(i)")
             rule.terminal = .drop
-            rule.match.source = (0..<prefixes).map { _ in prefix(&generator) }
-            policy.rules.append(rule)
+            rule.match.source = [
+                AddressRange(isIPv6: false, address: UInt128(i) << 14, length: 24)
+            ]
+            return rule
         }
         return policy
     }
 
-    /// Never the packet's own 192.168.0.0/16.
-    static func prefix(_ generator: inout SplitMix64) -> AddressRange {
-        let length = Int.random(in: 20...32, using: &generator)
-        var address = UInt32(truncatingIfNeeded: generator.next())
-        if address >> 24 == 192 { address ^= 1 << 31 }
-        return AddressRange(isIPv6: false, address: UInt128(address), length: length)
+    static func compile(_ name: String, _ policy: Policy, per count: Int, _ item: String) throws {
+        var made: PolicySnapshot?
+        let time = try ContinuousClock().measure { made = try snapshot(policy) }
+        let bytes = made!.byteCount
+        print(
+            name.padded(28), padded("\(Int(time / .milliseconds(1)))", 6), "ms",
+            padded("\(bytes >> 10)", 8), "KiB", padded("\(bytes / count)", 6), "bytes a \(item)")
+    }
+
+    static func padded(_ text: String, _ width: Int) -> String {
+        String(repeating: " ", count: max(0, width - text.count)) + text
+    }
+}
+
+/// A worker with a policy, and a burst of 64 packets with one payload that match none of it.
+struct Play: ~Copyable {
+    let snapshot: PolicySnapshot
+    var worker: Worker<MemoryIO, Rules>
+
+    init(_ policy: Policy, _ payload: [UInt8]) throws {
+        let snapshot = try RuleCost.snapshot(policy)
+        var io = MemoryIO(burst: 64, placement: .exact(growth: 64), recordingSize: 0)
+        for i in 0..<64 {
+            var builder = PacketBuilder(
+                PacketBuilder.udp4(4000, 4001, payload, source: RuleMix.source(i)))
+            builder.sourcePort = UInt16(1024 + i)
+            io.enqueue(builder.bytes(), facts: .headerVerified)
+        }
+        let worker = try Worker(
+            index: 0, io: io,
+            processor: Rules(configuration: Rules.Configuration(snapshot), worker: 0),
+            settings: PathSettings(), flowCapacity: 4096, seed: 1,
+            counters: CounterBlock(Rules.self))
+        self.snapshot = snapshot
+        self.worker = worker
+    }
+
+    /// Of one packet.
+    mutating func nanoseconds() -> Double {
+        let rounds = 20
+        var time = Duration.zero
+        for _ in 0..<rounds {
+            worker.io.rewind()
+            time += ContinuousClock().measure { while worker.runBurst() > 0 {} }
+        }
+        precondition((0..<snapshot.ruleNames.count).allSatisfy { snapshot.hits(rule: $0) == 0 })
+        return time / .nanoseconds(1) / Double(rounds * 64)
+    }
+}
+
+extension String {
+    func padded(_ width: Int) -> String {
+        self + String(repeating: " ", count: max(0, width - count))
     }
 }

@@ -54,7 +54,7 @@ final class ConfigurationControl: Sendable {
         } catch let error as IOFailure {
             throw Failure(error)
         } catch {
-            throw Failure(.config, "\(error)")
+            throw Failure(.config, "\(loader.path ?? "policy"): \(error)")
         }
     }
 
@@ -93,6 +93,8 @@ final class ConfigurationControl: Sendable {
             }
             switch error {
             case let errors as ConfigErrors: throw errors
+            case let excess as PolicyExcess:
+                throw ConfigErrors(["\(loader.path ?? "policy"): \(excess)"])
             default: throw ConfigErrors(["\(error)"])
             }
         }

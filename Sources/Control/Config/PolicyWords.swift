@@ -173,6 +173,13 @@ public enum ConfigCheck {
         let configuration = try ConfigFile.read(path, for: processor)
         try configuration.checkSteering(path)
         guard processor.hasRules else { return ["\(path): valid"] }
+        // What cannot be compiled is a mistake too.
+        do {
+            _ = try PolicySnapshot(
+                configuration.policy, generation: 1, workers: 1)
+        } catch {
+            throw ConfigErrors(["\(path): \(error)"])
+        }
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]
             + PolicyWords.describe(configuration)

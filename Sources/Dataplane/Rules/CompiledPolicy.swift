@@ -1,3 +1,4 @@
+import Synchronization
 import Wire
 
 /// One policy as flat tables.
@@ -6,22 +7,29 @@ import Wire
 /// rules that this property allows. The AND of a packet's rows are the rules that match it, up to
 /// what is checked rule by rule (ICMP, length). A row begins with a summary, one bit per
 /// word that is not zero, so that the cost grows with what can match: rules of the same kind have
-/// neighbouring bits, and a packet whose port no rule names skips all port rules at once.
+/// neighbouring bits, and a packet whose port no rule names skips all port rules at once. A row is
+/// named by where it begins in `words`.
+///
+/// Behind the summary stand the bits; in a policy of more than 64 words instead, for every word of
+/// the summary, where its block of 64 words begins. Rows share equal blocks: every end of a prefix
+/// or range adds a block at most, so that the memory does not grow with the square of the rules.
 ///
 /// Payload strings are looked for once there is a candidate that asks for any: then they give one
 /// more row.
 ///
 /// Not copyable: it is large, and used where it lies.
 struct CompiledPolicy: ~Copyable {
+    /// Keeps Swift from copying the whole policy, twice a packet, for calls that borrow it: what
+    /// holds an atomic has an address of its own.
+    private let staysInPlace = Atomic<Bool>(true)
     let dropsByDefault: Bool
     let dropsUnknownTCP: Bool
     let fragments: Policy.Fragments
     let ruleCount: Int
     /// Hit counter of the first rule.
     let firstHit: Int
-    /// Words of the summary, and of the bits behind it.
+    /// Words of the summary.
     let summaryCount: Int
-    let wordCount: Int
 
     let words: Table<UInt64>
     /// The row in which every rule stands.
@@ -123,11 +131,18 @@ struct CompiledReplacement: BitwiseCopyable {
 }
 
 extension CompiledPolicy {
+    /// More words of rows than most machines want to spend: 1 GiB.
+    static var mostWords: Int { 1 << 27 }
+
     /// - Parameters:
     ///   - firstHit: the hit counter of the policy's first rule.
     ///   - limits: those of the rules that have one, in order.
-    init(_ policy: Policy, firstHit: Int, limits: [RateLimit] = [], _ memory: TableMemory) {
-        var rows = RowPool(policy.rules)
+    /// - Throws: when the rows need more words than `limit`.
+    init(
+        _ policy: Policy, firstHit: Int, limits: [RateLimit] = [], workers: Int,
+        _ memory: TableMemory, limit: Int = mostWords
+    ) throws(PolicyExcess) {
+        var rows = RowPool(policy.rules, limit: limit)
         let matches = rows.order.map { policy.rules[$0].match }
 
         let everyRule = Int(rows.row { _ in true })
@@ -175,12 +190,16 @@ extension CompiledPolicy {
             [FragmentKind.whole, .first, .later].map { kind in
                 rows.row { matches[$0].allows(kind) }
             })
-        var byEndpoint: [UInt64: UInt32] = [:]
-        for endpoint in Set(matches.flatMap { $0.endpoints ?? [] }) {
-            byEndpoint[endpoint] = rows.row { matches[$0].endpoints?.contains(endpoint) ?? true }
+        var naming: [UInt64: [Int]] = [:]
+        for (bit, match) in matches.enumerated() {
+            for endpoint in match.endpoints ?? [] { naming[endpoint, default: []].append(bit) }
         }
-        endpoints = EndpointTable(
-            byEndpoint, other: rows.row { matches[$0].endpoints == nil }, memory)
+        let otherEndpoints = rows.row { matches[$0].endpoints == nil }
+        var byEndpoint: [UInt64: UInt32] = [:]
+        for (endpoint, bits) in naming {
+            byEndpoint[endpoint] = rows.row(otherEndpoints, with: bits)
+        }
+        endpoints = EndpointTable(byEndpoint, other: otherEndpoints, memory)
 
         func portTable(_ field: (Match) -> [ClosedRange<UInt16>]?) -> PortTable {
             let ranges = matches.map { match in
@@ -206,10 +225,18 @@ extension CompiledPolicy {
         source = addressTable(\.source)
         destination = addressTable(\.destination)
         address = addressTable(\.address)
-        payload = PayloadTable(
-            matches.map(\.payload),
-            askingRow: Int(rows.row { matches[$0].payload != nil }), memory)
+        let askingRow = Int(rows.row { matches[$0].payload != nil })
+        let otherRow = Int(rows.row { matches[$0].payload == nil })
 
+        guard !rows.isOverfull else {
+            throw PolicyExcess(
+                "the prefixes and ranges of the rules overlap in too many ways: their tables "
+                    + "would take more than \(limit >> 17) MiB; name them in fewer rules")
+        }
+
+        payload = PayloadTable(
+            matches.map(\.payload), askingRow: askingRow, otherRow: otherRow, workers: workers,
+            memory)
         var actions = ActionTables()
         rules = memory.table(policy.rules.map { actions.add($0) })
         lengths = memory.table(actions.lengths)
@@ -220,7 +247,6 @@ extension CompiledPolicy {
         order = memory.table(rows.order.map { UInt32($0) })
         words = memory.table(rows.words)
         summaryCount = rows.summaryCount
-        wordCount = rows.wordCount
         ruleCount = policy.rules.count
         self.firstHit = firstHit
         dropsByDefault = policy.dropsByDefault
@@ -283,36 +309,100 @@ private struct RowPool {
     /// The rule of each bit.
     let order: [Int]
     let summaryCount: Int
-    let wordCount: Int
-    /// All rows, each a summary and the bits.
+    private let wordCount: Int
+    /// Rows have blocks of 64 words elsewhere.
+    private var isWide: Bool { summaryCount > 1 }
+    private let limit: Int
+    /// All rows and blocks.
     private(set) var words: [UInt64] = []
     private var known: [[UInt64]: UInt32] = [:]
+    private var blocks: [[UInt64]: UInt64] = [:]
+    /// There was no room for some row: the tables must not be used.
+    private(set) var isOverfull = false
 
-    init(_ rules: [Rule]) {
+    init(_ rules: [Rule], limit: Int) {
         let kinds = rules.map(\.match.kind)
         order = rules.indices.sorted { (kinds[$0], $0) < (kinds[$1], $1) }
         wordCount = (rules.count + 63) / 64
         summaryCount = (wordCount + 63) / 64
+        self.limit = limit
     }
 
     /// The row of the bits for which `isIn` holds.
     mutating func row(_ isIn: (Int) -> Bool) -> UInt32 {
-        var bits = [UInt64](repeating: 0, count: wordCount)
+        var bits = [UInt64](repeating: 0, count: isWide ? summaryCount * 64 : wordCount)
         for bit in order.indices where isIn(bit) { bits[bit >> 6] |= 1 << UInt64(bit & 63) }
-        return row(bits)
+        guard isWide else { return add(RowPool.summary(bits[...]) + bits) }
+        let parts = (0..<summaryCount).map { bits[$0 * 64..<$0 * 64 + 64] }
+        return add(parts.flatMap { RowPool.summary($0) } + parts.map { block($0) })
     }
 
-    mutating func row(_ bits: [UInt64]) -> UInt32 {
-        if let row = known[bits] { return row }
-        var summary = [UInt64](repeating: 0, count: summaryCount)
-        for word in bits.indices where bits[word] != 0 {
-            summary[word >> 6] |= 1 << UInt64(word & 63)
+    /// Another row with these bits set too.
+    mutating func row(_ row: UInt32, with bits: [Int]) -> UInt32 {
+        changed(row, bits) { $0 | $1 }
+    }
+
+    /// Another row with a bit turned.
+    fileprivate mutating func row(_ row: UInt32, turning bit: Int) -> UInt32 {
+        changed(row, [bit]) { $0 ^ $1 }
+    }
+
+    private mutating func changed(
+        _ row: UInt32, _ bits: [Int], _ change: (UInt64, UInt64) -> UInt64
+    ) -> UInt32 {
+        guard !isOverfull else { return row }
+        let start = Int(row)
+        var new = Array(words[start..<start + summaryCount + (isWide ? summaryCount : wordCount)])
+        guard isWide else {
+            for bit in bits {
+                new[1 + (bit >> 6)] = change(new[1 + (bit >> 6)], 1 << UInt64(bit & 63))
+            }
+            new[0] = RowPool.summary(new[1...]).first ?? 0
+            return add(new)
         }
-        let row = UInt32(known.count)
-        known[bits] = row
-        words += summary
-        words += bits
-        return row
+        for (group, bits) in Dictionary(grouping: bits, by: { $0 >> 12 }) {
+            let old = Int(new[summaryCount + group])
+            var part = Array(words[old..<old + 64])
+            for bit in bits {
+                let word = bit >> 6 & 63
+                part[word] = change(part[word], 1 << UInt64(bit & 63))
+            }
+            new[group] = RowPool.summary(part[...])[0]
+            new[summaryCount + group] = block(part[...])
+        }
+        return add(new)
+    }
+
+    private mutating func add(_ row: [UInt64]) -> UInt32 {
+        if let row = known[row] { return row }
+        let start = UInt32(truncatingIfNeeded: append(row))
+        known[row] = start
+        return start
+    }
+
+    /// Where a block of 64 words stands.
+    private mutating func block(_ part: ArraySlice<UInt64>) -> UInt64 {
+        let part = Array(part)
+        if let known = blocks[part] { return known }
+        let start = UInt64(append(part))
+        blocks[part] = start
+        return start
+    }
+
+    private mutating func append(_ new: [UInt64]) -> Int {
+        guard words.count + new.count <= limit else {
+            isOverfull = true
+            return 0
+        }
+        words += new
+        return words.count - new.count
+    }
+
+    /// A bit for each word that is not zero.
+    private static func summary(_ words: ArraySlice<UInt64>) -> [UInt64] {
+        var summary: UInt64 = 0
+        for (i, word) in words.enumerated() where word != 0 { summary |= 1 << UInt64(i) }
+        return [summary]
     }
 
     /// Cuts 0...last into intervals, each with the row of the bits that have it in their ranges,
@@ -324,54 +414,51 @@ private struct RowPool {
             var at: UInt128
             var bit: Int
         }
-        var bits = [UInt64](repeating: 0, count: wordCount)
         var changes: [Change] = []
         for (bit, list) in ranges.enumerated() {
-            guard let list else {
-                bits[bit >> 6] |= 1 << UInt64(bit & 63)
-                continue
-            }
             // Merged, a bit turns on and off in turn.
-            for range in RowPool.merged(list) {
+            for range in RowPool.merged(list ?? []) {
                 changes.append(Change(at: range.lowerBound, bit: bit))
                 if range.upperBound < last {
                     changes.append(Change(at: range.upperBound + 1, bit: bit))
                 }
             }
         }
-        changes.sort { $0.at < $1.at }
-        var result = [(start: UInt128(0), row: row(bits))]
-        // The row that comes of turning one bit of a row, so that a long list of prefixes needs
-        // no look at whole rows.
-        var turned: [UInt64: UInt32] = [:]
-        var next = 0
-        while next < changes.count {
-            let at = changes[next].at
-            var row = result[result.count - 1].row
-            while next < changes.count, changes[next].at == at {
-                let bit = changes[next].bit
-                bits[bit >> 6] ^= 1 << UInt64(bit & 63)
-                let step = UInt64(row) << 32 | UInt64(bit)
-                if let known = turned[step] {
-                    row = known
-                } else {
-                    row = self.row(bits)
-                    turned[step] = row
-                }
-                next += 1
+        // One rule's are in order.
+        if ranges.lazy.filter({ $0 != nil }).count > 1 { changes.sort { $0.at < $1.at } }
+        var result = [(start: UInt128(0), row: row { ranges[$0] == nil })]
+        // Where turns led to lately, so that a long list of prefixes needs no look at whole rows.
+        var turns = [Turn](repeating: Turn(), count: changes.isEmpty ? 0 : 1 << 12)
+        for change in changes where !isOverfull {
+            let row = result[result.count - 1].row
+            let slot = (Int(row) &* 31 &+ change.bit) & (turns.count - 1)
+            if turns[slot].row != row || turns[slot].bit != change.bit {
+                let next = self.row(row, turning: change.bit)
+                turns[slot] = Turn(row: row, bit: change.bit, next: next)
             }
-            if at == 0 {
-                result[0].row = row
-            } else if row != result[result.count - 1].row {
-                result.append((at, row))
+            if change.at == result[result.count - 1].start {
+                result[result.count - 1].row = turns[slot].next
+            } else {
+                result.append((change.at, turns[slot].next))
             }
         }
         return result
     }
 
+    private struct Turn {
+        var row: UInt32 = 0
+        var bit = -1
+        var next: UInt32 = 0
+    }
+
     private static func merged(_ ranges: [ClosedRange<UInt128>]) -> [ClosedRange<UInt128>] {
         var result: [ClosedRange<UInt128>] = []
-        for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+        result.reserveCapacity(ranges.count)
+        // Long lists come from files, most of which are in order.
+        let isInOrder = zip(ranges, ranges.dropFirst()).allSatisfy {
+            $0.lowerBound <= $1.lowerBound
+        }
+        for range in isInOrder ? ranges : ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
             if let end = result.last?.upperBound, end == .max || range.lowerBound <= end + 1 {
                 let start = result.removeLast().lowerBound
                 result.append(start...max(end, range.upperBound))

@@ -1,5 +1,6 @@
 import CSluice
 import PacketIO
+import Synchronization
 import Wire
 
 /// All payload strings of one policy, each once, and the rules that ask for them.
@@ -7,11 +8,14 @@ import Wire
 /// A payload is searched once for all of them; the strings found select the rules. A few short
 /// strings are faster found one after the other, 32 positions at a time; all others by an
 /// automaton, one for each way to read letters.
-struct PayloadTable: BitwiseCopyable {
+struct PayloadTable: ~Copyable {
+    /// As in a `CompiledPolicy`.
+    private let staysInPlace = Atomic<Bool>(true)
     /// No rule asks for a string.
     let isEmpty: Bool
-    /// The row of the rules that ask for one.
+    /// The row of the rules that ask for one, and of the others.
     let askingRow: Int
+    let otherRow: Int
     /// By string: the rules that it selects, as some of `selected`.
     private let selections: Table<CompiledRule.Slice>
     private let selected: Table<RuleWord>
@@ -20,6 +24,9 @@ struct PayloadTable: BitwiseCopyable {
     private let bytes: Table<UInt8>
     private let exact: StringAutomaton?
     private let folded: StringAutomaton?
+    #if Vectorscan
+        private let library: VectorscanStrings?
+    #endif
 
     /// Some bits of a row.
     struct RuleWord: BitwiseCopyable {
@@ -28,14 +35,21 @@ struct PayloadTable: BitwiseCopyable {
     }
 
     /// Strings that are searched one by one: more of them cost more than the automaton.
-    private static let mostSingles = 4
+    private static let mostSingles = 8
     /// Longer ones are left to the automaton: a comparison that begins at many places of a payload
     /// must end soon.
     private static let longestSingle = 64
 
-    /// - Parameter payloads: by bit.
-    init(_ payloads: [Match.Payload?], askingRow: Int, _ memory: TableMemory) {
+    /// - Parameters:
+    ///   - payloads: by bit.
+    ///   - workers: how many will search.
+    ///   - mayUseLibrary: where one has been compiled in.
+    init(
+        _ payloads: [Match.Payload?], askingRow: Int, otherRow: Int, workers: Int,
+        mayUseLibrary: Bool = true, _ memory: TableMemory
+    ) {
         self.askingRow = askingRow
+        self.otherRow = otherRow
         var rules: [PayloadString: [Int]] = [:]
         for (bit, payload) in payloads.enumerated() {
             for string in Set(payload?.distinct ?? []) { rules[string, default: []].append(bit) }
@@ -55,11 +69,21 @@ struct PayloadTable: BitwiseCopyable {
             part.isEmpty
                 ? nil : StringAutomaton(Array(part), ignoresCase: ignoresCase, memory)
         }
-        self.exact = areSingles ? nil : automaton(numbered[..<exact.count], false)
-        folded = automaton(numbered[exact.count...], true)
+        var isBuiltIn = true
+        #if Vectorscan
+            let library =
+                mayUseLibrary && strings.count >= VectorscanStrings.fewest
+                ? VectorscanStrings(
+                    strings.map { ($0.bytes, $0.ignoresCase) }, workers: workers, memory) : nil
+            self.library = library
+            isBuiltIn = library == nil
+        #endif
+        self.exact =
+            areSingles || !isBuiltIn ? nil : automaton(numbered[..<exact.count], false)
+        folded = isBuiltIn ? automaton(numbered[exact.count...], true) : nil
         var bytes: [UInt8] = []
         singles = memory.table(
-            (areSingles ? exact : []).map { string in
+            (areSingles && isBuiltIn ? exact : []).map { string in
                 defer { bytes += string.bytes }
                 return ByteString(
                     start: UInt32(bytes.count), count: UInt32(string.bytes.count))
@@ -82,13 +106,23 @@ struct PayloadTable: BitwiseCopyable {
 
     /// Finds out which strings stand in [start, end), which the caller has guarded.
     func scan(
-        _ view: PacketView, from start: Int, to end: Int, _ found: inout PayloadFindings
+        _ view: PacketView, from start: Int, to end: Int, worker: Int,
+        _ found: inout PayloadFindings
     ) {
+        #if Vectorscan
+            if let library {
+                // Sound: the payload is guarded.
+                return unsafe library.scan(
+                    UnsafePointer(view.pointer(start).assumingMemoryBound(to: UInt8.self)),
+                    count: end &- start, worker: worker
+                ) { _ = note($0, &found) }
+            }
+        #endif
         for i in 0..<singles.count where contains(singles[i], view, start, end) {
             _ = note(i, &found)
         }
-        if let exact { exact.scan(view, from: start, to: end, self, &found) }
-        if let folded { folded.scan(view, from: start, to: end, self, &found) }
+        exact?.scan(view, from: start, to: end, self, &found)
+        folded?.scan(view, from: start, to: end, self, &found)
     }
 
     @inline(__always)
@@ -189,25 +223,30 @@ struct PayloadFindings: ~Copyable {
     }
 }
 
-/// Bits in memory of its own, cleared at the cost of what was set.
+/// Bits in memory of its own, with one for each word that is not zero, so that they are cleared at
+/// the cost of what was set.
 @safe struct BitField: ~Copyable {
     private let words: UnsafeMutablePointer<UInt64>
+    private let summaries: UnsafeMutablePointer<UInt64>
     private let count: Int
-    /// Words that may hold bits: low ..< high.
+    /// Summaries that may hold bits: low ..< high.
     private var low: Int
     private var high = 0
 
+    /// - Parameter capacity: a multiple of 4096.
     /// - Throws: ENOMEM.
     init(capacity: Int) throws(IOFailure) {
         count = capacity / 64
-        low = count
-        guard let memory = unsafe sluice_node_alloc(count * 8, -1) else {
-            throw IOFailure("allocate \(count * 8) bytes for rules", errno: ENOMEM)
+        low = count / 64
+        let bytes = (count + count / 64) * 8
+        guard let memory = unsafe sluice_node_alloc(bytes, -1) else {
+            throw IOFailure("allocate \(bytes) bytes for rules", errno: ENOMEM)
         }
-        unsafe words = memory.bindMemory(to: UInt64.self, capacity: count)
+        unsafe words = memory.bindMemory(to: UInt64.self, capacity: count + count / 64)
+        unsafe summaries = words + count
     }
 
-    deinit { unsafe sluice_node_free(words, count &* 8) }
+    deinit { unsafe sluice_node_free(words, (count &+ count / 64) &* 8) }
 
     @inline(__always)
     subscript(word: Int) -> UInt64 {
@@ -216,13 +255,23 @@ struct PayloadFindings: ~Copyable {
         return unsafe words[word]
     }
 
+    /// Which of 64 words are not zero.
+    @inline(__always)
+    func summary(_ group: Int) -> UInt64 {
+        assert(group >= 0 && group < count / 64)
+        // Sound: as the subscript.
+        return unsafe summaries[group]
+    }
+
     @inline(__always)
     mutating func insert(_ bits: UInt64, at word: Int) {
         assert(word >= 0 && word < count)
+        let group = word &>> 6
         // Sound: as the subscript.
         unsafe words[word] |= bits
-        low = min(low, word)
-        high = max(high, word &+ 1)
+        unsafe summaries[group] |= 1 &<< UInt64(word & 63)
+        low = min(low, group)
+        high = max(high, group &+ 1)
     }
 
     /// False when it was there.
@@ -236,9 +285,17 @@ struct PayloadFindings: ~Copyable {
 
     @inline(__always)
     mutating func clear() {
-        // Sound: what lies between was written.
-        for word in low..<max(low, high) { unsafe words[word] = 0 }
-        low = count
+        while low < high {
+            var summary = summary(low)
+            // Sound: as the subscript.
+            unsafe summaries[low] = 0
+            while summary != 0 {
+                unsafe words[low &<< 6 | summary.trailingZeroBitCount] = 0
+                summary &= summary &- 1
+            }
+            low &+= 1
+        }
+        low = count &>> 6
         high = 0
     }
 }

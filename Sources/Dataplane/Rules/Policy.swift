@@ -21,6 +21,12 @@ public struct PolicySet: Equatable, Sendable {
     var policies: [Policy] { [main] + endpoints.sorted { $0.key < $1.key }.map(\.value) }
 }
 
+/// A policy of which something is more than there is room for: what, and how much is the most.
+public struct PolicyExcess: Error, CustomStringConvertible, Sendable {
+    public let description: String
+    init(_ description: String) { self.description = description }
+}
+
 /// Rules in order; the first terminal action decides a packet, else the default.
 public struct Policy: Equatable, Sendable {
     /// What becomes of a later fragment that no rule decides: only the first fragment has ports

@@ -19,17 +19,15 @@ import Wire
     ///   - workers: how many workers will read it.
     ///   - earlier: the snapshot that this one takes the place of: limits that stay the same go on
     ///     where they are.
-    /// - Throws: ENOMEM; E2BIG when a policy has more rules or payload strings than there is room
-    ///   for.
+    /// - Throws: `PolicyExcess`; `IOFailure`, ENOMEM.
     public init(
         _ set: PolicySet, generation: UInt64, workers: Int, after earlier: PolicySnapshot? = nil
-    ) throws(IOFailure) {
+    ) throws {
         for policy in set.policies {
-            if let excess = policy.excess { throw IOFailure(excess, errno: E2BIG) }
+            if let excess = policy.excess { throw PolicyExcess(excess) }
         }
         self.generation = generation
         ruleNames = set.rules.map(\.name)
-        hits = try HitCounters(rules: ruleNames.count, workers: workers)
         let policies = set.policies
         rates = try RateMemory.of(policies, workers: workers, earlier: earlier?.rates ?? [])
         var limits = rates.map(\.limit)[...]
@@ -38,9 +36,10 @@ import Wire
         for (i, policy) in policies.enumerated() {
             let count = policy.rules.count { $0.match.rate != nil }
             // Sound: there is room for all policies.
-            unsafe (compiled + i).initialize(
-                to: CompiledPolicy(
-                    policy, firstHit: firstHit, limits: Array(limits.prefix(count)), memory))
+            let tables = try CompiledPolicy(
+                policy, firstHit: firstHit, limits: Array(limits.prefix(count)),
+                workers: workers, memory)
+            unsafe (compiled + i).initialize(to: tables)
             limits = limits.dropFirst(count)
             firstHit += policy.rules.count
         }
@@ -48,6 +47,7 @@ import Wire
         for (i, endpoint) in set.endpoints.keys.sorted().enumerated() {
             indices[endpoint] = UInt32(i + 1)
         }
+        hits = try HitCounters(rules: ruleNames.count, workers: workers)
         unsafe root = .allocate(capacity: 1)
         unsafe root.initialize(
             to: SnapshotRoot(

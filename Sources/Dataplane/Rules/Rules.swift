@@ -109,7 +109,7 @@ import Wire
             if fate == .dropped { return .drop(.fragment) }
             follows = fate == .forwarded
         }
-        if policy.ruleCount > 0, policy.collect(packet, flow, direction, &found, &payload) {
+        if policy.ruleCount > 0, policy.collect(packet, flow, direction, worker, &found, &payload) {
             if let verdict = act(policy, &packet, &flow, context, follows: follows) {
                 if packet.isFragment { remember(policy, packet, verdict, context.now) }
                 return verdict
@@ -235,25 +235,31 @@ extension CompiledPolicy {
     /// Collects the rules that match the packet, at least up to the first that decides.
     fileprivate func collect(
         _ packet: borrowing Packet, _ flow: RuleFlow, _ direction: FlowDirection,
-        _ found: inout RuleSet, _ inPayload: inout PayloadFindings
+        _ worker: Int, _ found: inout RuleSet, _ inPayload: inout PayloadFindings
     ) -> Bool {
         let rows = PacketRows(self, packet)
         var end = ruleCount
         var isSearched = false
+        let isWide = summaryCount > 1
         for group in 0..<summaryCount {
             var summary = rows.and(group)
+            if isSearched { summary &= selected(group, inPayload) }
+            guard summary != 0 else { continue }
+            let blocks = isWide ? rows.blocks(summaryCount &+ group) : rows.behindSummary
             while summary != 0 {
-                let word = group &<< 6 | summary.trailingZeroBitCount
+                let place = summary.trailingZeroBitCount
+                let word = group &<< 6 | place
                 summary &= summary &- 1
-                var bits = rows.and(summaryCount &+ word)
+                var bits = blocks.and(place)
                 if !payload.isEmpty {
-                    let asking = bits & asksForPayload(word)
+                    let asking = bits & words[asking(group, isWide) &+ place]
                     if asking != 0 {
                         if !isSearched, isAny(asking, word, before: end) {
                             payload.scan(
                                 packet.view, from: packet.layout.payload,
-                                to: packet.layout.payloadEnd, &inPayload)
+                                to: packet.layout.payloadEnd, worker: worker, &inPayload)
                             isSearched = true
+                            summary &= selected(group, inPayload)
                         }
                         bits &= ~asking | inPayload.rules[word]
                     }
@@ -276,9 +282,17 @@ extension CompiledPolicy {
         return !found.isEmpty
     }
 
+    /// The words with rules that ask for no string, or for one that was found.
     @inline(__always)
-    private func asksForPayload(_ word: Int) -> UInt64 {
-        words[payload.askingRow &* (summaryCount &+ wordCount) &+ summaryCount &+ word]
+    private func selected(_ group: Int, _ inPayload: borrowing PayloadFindings) -> UInt64 {
+        words[payload.otherRow &+ group] | inPayload.rules.summary(group)
+    }
+
+    /// Where the bits of the rules that ask for a payload string begin.
+    @inline(__always)
+    private func asking(_ group: Int, _ isWide: Bool) -> Int {
+        isWide
+            ? Int(words[payload.askingRow &+ summaryCount &+ group]) : payload.askingRow &+ 1
     }
 
     /// One of the rules stands before `end`, which an earlier one has decided.
@@ -332,69 +346,64 @@ extension CompiledPolicy {
     }
 }
 
-/// The rows of one packet: their AND, word by word, are the rules it may match.
+/// Where the rows of one packet begin, or the same blocks of each: their AND, word by word, are the
+/// rules it may match.
 private struct PacketRows: BitwiseCopyable {
     private let words: Table<UInt64>
-    private let protocols: Int
-    private let tcpFlags: Int
-    private let fragments: Int
-    private let endpoints: Int
-    private let sourcePorts: Int
-    private let destinationPorts: Int
-    private let eitherPort: (Int, Int)
-    private let source: Int
-    private let destination: Int
-    private let eitherAddress: (Int, Int)
+    private var protocols: Int
+    private var tcpFlags: Int
+    private var fragments: Int
+    private var endpoints: Int
+    private var sourcePorts: Int
+    private var destinationPorts: Int
+    private var eitherPort: (Int, Int)
+    private var source: Int
+    private var destination: Int
+    private var eitherAddress: (Int, Int)
 
     @inline(__always)
     init(_ policy: borrowing CompiledPolicy, _ packet: borrowing Packet) {
         // Field by field: a copy of the layout would cost more than all lookups.
-        let stride = policy.summaryCount &+ policy.wordCount
-        let every = policy.everyRule &* stride
+        let every = policy.everyRule
         let asked = policy.properties
         let isIPv6 = packet.version == 6
         words = policy.words
-        protocols =
-            Int(policy.protocols[(isIPv6 ? 256 : 0) &+ Int(packet.protocolNumber)]) &* stride
+        protocols = Int(policy.protocols[(isIPv6 ? 256 : 0) &+ Int(packet.protocolNumber)])
         tcpFlags =
             asked.contains(.tcpFlags)
-            ? Int(policy.tcpFlags[packet.hasTCPFlags ? Int(packet.tcpFlags) : 256]) &* stride
-            : every
+            ? Int(policy.tcpFlags[packet.hasTCPFlags ? Int(packet.tcpFlags) : 256]) : every
         fragments =
             asked.contains(.fragments)
-            ? Int(policy.fragmentKinds[packet.fragmentKind.rawValue]) &* stride : every
+            ? Int(policy.fragmentKinds[packet.fragmentKind.rawValue]) : every
         endpoints =
-            asked.contains(.endpoints)
-            ? policy.endpoints.value(packet.endpoint) &* stride : every
+            asked.contains(.endpoints) ? policy.endpoints.value(packet.endpoint) : every
         if packet.layout.hasPorts {
             sourcePorts =
-                asked.contains(.sourcePorts)
-                ? policy.sourcePorts.row(packet.sourcePort) &* stride : every
+                asked.contains(.sourcePorts) ? policy.sourcePorts.row(packet.sourcePort) : every
             destinationPorts =
                 asked.contains(.destinationPorts)
-                ? policy.destinationPorts.row(packet.destinationPort) &* stride : every
+                ? policy.destinationPorts.row(packet.destinationPort) : every
             eitherPort =
                 asked.contains(.ports)
                 ? (
-                    policy.ports.row(packet.sourcePort) &* stride,
-                    policy.ports.row(packet.destinationPort) &* stride
+                    policy.ports.row(packet.sourcePort),
+                    policy.ports.row(packet.destinationPort)
                 ) : (every, every)
         } else {
-            sourcePorts = policy.portless &* stride
+            sourcePorts = policy.portless
             destinationPorts = every
             eitherPort = (every, every)
         }
         source =
-            asked.contains(.source)
-            ? policy.source.row(packet.source, isIPv6: isIPv6) &* stride : every
+            asked.contains(.source) ? policy.source.row(packet.source, isIPv6: isIPv6) : every
         destination =
             asked.contains(.destination)
-            ? policy.destination.row(packet.destination, isIPv6: isIPv6) &* stride : every
+            ? policy.destination.row(packet.destination, isIPv6: isIPv6) : every
         eitherAddress =
             asked.contains(.address)
             ? (
-                policy.address.row(packet.source, isIPv6: isIPv6) &* stride,
-                policy.address.row(packet.destination, isIPv6: isIPv6) &* stride
+                policy.address.row(packet.source, isIPv6: isIPv6),
+                policy.address.row(packet.destination, isIPv6: isIPv6)
             ) : (every, every)
     }
 
@@ -405,6 +414,33 @@ private struct PacketRows: BitwiseCopyable {
             & (words[eitherPort.0 &+ i] | words[eitherPort.1 &+ i])
             & words[source &+ i] & words[destination &+ i]
             & (words[eitherAddress.0 &+ i] | words[eitherAddress.1 &+ i])
+    }
+
+    /// The bits of rows with a summary of one word.
+    @inline(__always)
+    var behindSummary: PacketRows { mapped { $0 &+ 1 } }
+
+    /// The blocks of a group; `i` is where rows say where they begin.
+    @inline(__always)
+    func blocks(_ i: Int) -> PacketRows {
+        let words = words
+        return mapped { Int(truncatingIfNeeded: words[$0 &+ i]) }
+    }
+
+    @inline(__always)
+    private func mapped(_ begin: (Int) -> Int) -> PacketRows {
+        var rows = self
+        rows.protocols = begin(protocols)
+        rows.tcpFlags = begin(tcpFlags)
+        rows.fragments = begin(fragments)
+        rows.endpoints = begin(endpoints)
+        rows.sourcePorts = begin(sourcePorts)
+        rows.destinationPorts = begin(destinationPorts)
+        rows.eitherPort = (begin(eitherPort.0), begin(eitherPort.1))
+        rows.source = begin(source)
+        rows.destination = begin(destination)
+        rows.eitherAddress = (begin(eitherAddress.0), begin(eitherAddress.1))
+        return rows
     }
 }
 

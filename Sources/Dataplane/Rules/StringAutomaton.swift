@@ -65,7 +65,7 @@ struct StringAutomaton: BitwiseCopyable {
     /// Notes every string that stands in [start, end), which the caller has guarded.
     @inline(__always)
     func scan(
-        _ view: PacketView, from start: Int, to end: Int, _ strings: PayloadTable,
+        _ view: PacketView, from start: Int, to end: Int, _ strings: borrowing PayloadTable,
         _ found: inout PayloadFindings
     ) {
         var at = start

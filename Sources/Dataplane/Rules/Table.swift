@@ -27,6 +27,7 @@
 /// Owns the tables of one snapshot: they go when it goes.
 @safe final class TableMemory {
     private var blocks: [UnsafeMutableRawPointer] = unsafe []
+    private var others: [() -> Void] = []
     private(set) var byteCount = 0
 
     func table<Element: BitwiseCopyable>(_ values: [Element]) -> Table<Element> {
@@ -35,7 +36,9 @@
         let block = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
         let start = unsafe block.bindMemory(to: Element.self, capacity: max(1, values.count))
         // Sound: `block` has room for them.
-        for (i, value) in values.enumerated() { unsafe (start + i).initialize(to: value) }
+        unsafe values.withUnsafeBufferPointer {
+            if let from = $0.baseAddress { unsafe start.initialize(from: from, count: $0.count) }
+        }
         unsafe blocks.append(block)
         byteCount += bytes
         return unsafe Table(UnsafePointer(start), values.count)
@@ -50,44 +53,70 @@
         return unsafe block.bindMemory(to: Value.self, capacity: max(1, count))
     }
 
-    deinit { unsafe blocks.forEach { unsafe $0.deallocate() } }
+    /// Takes over memory of another kind.
+    func own(byteCount: Int, _ free: @escaping () -> Void) {
+        others.append(free)
+        self.byteCount += byteCount
+    }
+
+    deinit {
+        unsafe blocks.forEach { unsafe $0.deallocate() }
+        for free in others { free() }
+    }
 }
 
 /// Which row belongs to a key, where neighbouring keys share rows: sorted starts of intervals that
-/// cover all keys. The top bits of a key say where in them to search.
+/// cover all keys. What stands in a key above the first start says where in them to search: keys
+/// that crowd in one part of the range are told apart as well.
 struct IntervalTable<Key: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>: BitwiseCopyable {
     private let starts: Table<Key>
     private let rows: Table<UInt32>
-    /// For each value of the top bits the last interval that starts at or below it.
+    /// By the top bits of the distance from `origin`, the last interval that starts at or below.
     private let index: Table<UInt32>
+    /// Where the second interval starts: below is the first.
+    private let origin: Key
     private let shift: Int
+    /// The last place of the index.
+    private let top: Int
 
     /// - Parameter intervals: sorted; the first starts at 0.
     init(_ intervals: [(start: UInt128, row: UInt32)], _ memory: TableMemory) {
         precondition(intervals.first?.start == 0)
-        let bits = min(16, Int.bitWidth - intervals.count.leadingZeroBitCount)
-        shift = Key.bitWidth - bits
-        starts = memory.table(intervals.map { Key($0.start) })
-        rows = memory.table(intervals.map(\.row))
-        var last = 0
+        let keys = intervals.map { Key(truncatingIfNeeded: $0.start) }
+        let origin = keys.count > 1 ? keys[1] : 0
+        let bits = min(16, Int.bitWidth - keys.count.leadingZeroBitCount)
+        let span = keys[keys.count - 1] - origin
+        let shift = max(0, Key.bitWidth - span.leadingZeroBitCount - bits)
+        let top = Int(truncatingIfNeeded: span >> shift)
+        var last = min(1, keys.count - 1)
         var index: [UInt32] = []
-        for top in 0..<(1 << bits) {
-            let key = UInt128(top) << UInt128(shift)
-            while last + 1 < intervals.count, intervals[last + 1].start <= key { last += 1 }
+        for place in 0...top {
+            let key = origin + Key(truncatingIfNeeded: place) << shift
+            while last + 1 < keys.count, keys[last + 1] <= key { last += 1 }
             index.append(UInt32(last))
         }
-        self.index = memory.table(index + [UInt32(intervals.count - 1)])
+        starts = memory.table(keys)
+        rows = memory.table(intervals.map(\.row))
+        self.index = memory.table(index + [UInt32(keys.count - 1)])
+        self.origin = origin
+        self.shift = shift
+        self.top = top
     }
 
     @inline(__always)
     func row(_ key: Key) -> Int {
-        let top = Int(truncatingIfNeeded: key >> shift)
-        var low = Int(index[top])
-        var high = Int(index[top &+ 1])
-        // The interval sought is the last in low...high that starts at or below the key.
-        while low < high {
-            let middle = (low &+ high &+ 1) &>> 1
-            if starts[middle] <= key { low = middle } else { high = middle &- 1 }
+        guard key >= origin else { return Int(rows[0]) }
+        let distance = (key &- origin) &>> Key(truncatingIfNeeded: shift)
+        let place =
+            distance > Key(truncatingIfNeeded: top) ? top : Int(truncatingIfNeeded: distance)
+        var low = Int(index[place])
+        var count = Int(index[place &+ 1]) &- low
+        // The interval sought is the last of low ... low + count that starts at or below the key.
+        // Halved alike on both sides, so that there is nothing to predict.
+        while count > 0 {
+            let half = (count &+ 1) &>> 1
+            low = starts[low &+ half] <= key ? low &+ half : low
+            count &-= half
         }
         return Int(rows[low])
     }
