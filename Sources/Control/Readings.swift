@@ -16,6 +16,8 @@ public struct Readings: Sendable {
         public var heartbeatAge = 0.0
         /// Share of the last second spent on packets.
         public var busyRatio = 0.0
+        /// Of the configuration that it has adopted.
+        public var generation: UInt64 = 1
 
         public subscript(id: CounterID) -> UInt64 { values[id] ?? 0 }
         public var dropped: UInt64 { drops.values.reduce(0, +) }
@@ -32,6 +34,8 @@ public struct Readings: Sendable {
     public var rules: [(name: String, hits: UInt64)] = []
     public var endpoints: [EndpointReading] = []
     public var reloads = ReloadReading()
+    /// Generations of the configuration that are in memory.
+    public var snapshots = 0
     public var health = Health.starting
     public var version = ""
     public var backend = ""
@@ -86,6 +90,10 @@ final class Gauges: Sendable {
         if let policy {
             readings.rules = policy.ruleHits
             readings.reloads = policy.reloads
+            readings.snapshots = PolicySnapshot.live
+            for (i, generation) in policy.generations(workers: workers.count).enumerated() {
+                readings.workers[i].generation = generation
+            }
         } else {
             readings.rules = ruleNames.indices.map { rule in
                 (ruleNames[rule], workers.reduce(0) { $0 + $1.counters.readRule(rule) })

@@ -21,6 +21,10 @@ public protocol PacketProcessor: ~Copyable, SendableMetatype {
     /// change the settings too.
     mutating func adopt(_ settings: inout PathSettings)
 
+    /// An inner packet that cannot be decoded passes instead of being dropped: `process` never sees
+    /// it. - Parameter options: as far as the Geneve header had them.
+    func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool
+
     /// Decides one packet. Without an entry in the flow table `flow` is a fresh value that is
     /// thrown away, and `context.flowIsTracked` is false.
     mutating func process(
@@ -33,6 +37,11 @@ extension PacketProcessor where Self: ~Copyable {
 
     @inlinable @inline(__always)
     public mutating func adopt(_ settings: inout PathSettings) {}
+
+    @inlinable
+    public func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool {
+        settings.forwardsUndecodable
+    }
 }
 
 extension PacketProcessor where Self: ~Copyable, FlowState == NoFlowState {

@@ -63,6 +63,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     @inlinable
     public mutating func runBurst() -> Int {
         processor.adopt(&settings)
+        io.sendsZeroChecksum(settings.zeroOuterChecksum)
         let received = io.receive()
         let now = io.now()
         if now >= nextHousekeeping { keepHouse(now) }
@@ -131,7 +132,9 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         var layout = PacketLayout()
         let verdict: Verdict
         if let reason = layout.parse(view, facts: facts, settings: settings) {
-            let passes = reason == .innerMalformed && settings.forwardsUndecodable
+            let passes =
+                reason == .innerMalformed
+                && processor.forwardsUndecodable(layout.options, settings)
             verdict = passes ? .forward : .drop(reason)
         } else {
             let isTCP = layout.protocolNumber == IPProtocol.tcp

@@ -18,6 +18,11 @@ public struct ConfigLoader: Sendable {
         if let path { configuration = try ConfigFile.read(path) }
         let reader = OptionReader(flags: flags, environment: environment)
         configuration.run = try reader.read(over: configuration.run)
+        if let onError = try reader.readOnError() {
+            for endpoint in configuration.policy.endpoints.keys {
+                configuration.policy.endpoints[endpoint]?.forwardsUndecodable = onError
+            }
+        }
         if let path { try configuration.checkSteering(path) }
         let log = try reader.readLog()
         configuration.logLevel = log.level ?? configuration.logLevel

@@ -54,6 +54,13 @@ final class PolicyControl: Sendable {
         try Rules(state.withLock { $0.source! }, worker: worker)
     }
 
+    /// The generation that each worker has adopted.
+    func generations(workers: Int) -> [UInt64] {
+        state.withLock { state in
+            (0..<workers).map { state.source?.generation(of: $0) ?? 0 }
+        }
+    }
+
     /// Bytes of the tables of the snapshot in force.
     var tableBytes: Int { state.withLock { $0.snapshot?.byteCount ?? 0 } }
 
@@ -219,7 +226,6 @@ enum LiveChange {
             ("listen.busy-poll", old.busyPoll == new.busyPoll),
             ("listen.ring", old.ringFrames == new.ringFrames && old.frameSize == new.frameSize),
             ("health", old.health == new.health && old.healthTCP == new.healthTCP),
-            ("geneve.outer-checksum", old.zeroOuterChecksum == new.zeroOuterChecksum),
             ("flows.per-worker", old.flowsPerWorker == new.flowsPerWorker),
         ]
         return fields.filter { !$0.1 }.map(\.0)

@@ -12,6 +12,7 @@ import Wire
 struct CompiledPolicy: ~Copyable {
     let dropsByDefault: Bool
     let dropsUnknownTCP: Bool
+    let forwardsUndecodable: Bool
     let fragments: Policy.Fragments
     let ruleCount: Int
     /// Hit counter of the first rule.
@@ -215,6 +216,7 @@ extension CompiledPolicy {
         self.firstHit = firstHit
         dropsByDefault = policy.dropsByDefault
         dropsUnknownTCP = policy.dropsUnknownTCP
+        forwardsUndecodable = policy.forwardsUndecodable
         fragments = policy.fragments
     }
 }
