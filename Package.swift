@@ -59,7 +59,7 @@ let package = Package(
         .target(
             name: "Control",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Yams",
+                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Gateway", "Yams",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

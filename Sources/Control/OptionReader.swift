@@ -40,6 +40,11 @@ public struct OptionReader {
         return (level, format)
     }
 
+    /// Forward what cannot be decoded; nil = neither flag nor variable says.
+    func readOnError() throws(Failure) -> Bool? {
+        try value("on-error", "drop or forward") { ["drop": false, "forward": true][$0] }
+    }
+
     private func readPlacement(_ options: inout RunOptions) throws(Failure) {
         if let names = found("interface")?.text {
             options.interfaces =
@@ -114,9 +119,7 @@ public struct OptionReader {
                 ["never": .never, "rewrites": .rewrites, "always": .always][$0]
             } ?? options.settings.verifyOuterChecksum
         options.settings.forwardsUndecodable =
-            try value("on-error", "drop or forward") {
-                ["drop": false, "forward": true][$0]
-            } ?? options.settings.forwardsUndecodable
+            try readOnError() ?? options.settings.forwardsUndecodable
         if let prefixes = try value(
             "allow-sources", "IPv4 prefixes such as 10.0.0.0/8,192.0.2.1/32", OptionReader.prefixes)
         {

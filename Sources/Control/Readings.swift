@@ -20,6 +20,8 @@ public struct Readings: Sendable {
         public var heartbeatAge = 0.0
         /// Share of the last second spent on packets.
         public var busyRatio = 0.0
+        /// Of the configuration that it has adopted.
+        public var generation: UInt64 = 1
 
         public subscript(id: CounterID) -> UInt64 { values[id] ?? 0 }
         public var dropped: UInt64 { drops.values.reduce(0, +) }
@@ -38,6 +40,8 @@ public struct Readings: Sendable {
     public var reloads = ReloadReading()
     /// Names of the processor's own counters, in its order.
     public var processorCounters: [String] = []
+    /// Generations of the configuration that are in memory.
+    public var snapshots = 0
     public var health = Health.starting
     public var version = ""
     public var backend = ""
@@ -103,6 +107,7 @@ final class Gauges: Sendable {
         }
         readings.rules += configuration.ruleHits
         readings.reloads = configuration.reloads
+        readings.snapshots = PolicySnapshot.live
         readings.processorCounters = ProcessorReading.names(processor.parts)
         readings.endpoints = readEndpoints()
         readings.health = health
@@ -117,6 +122,7 @@ final class Gauges: Sendable {
     private func read(_ worker: WorkerThread, busy: Double) -> Readings.WorkerReading {
         var reading = Readings.WorkerReading()
         reading.cpu = worker.cpu
+        reading.generation = worker.link.generation
         // Received last: a packet in flight may then count as received and not yet as decided,
         // never the other way round.
         for reason in DropReason.allCases { reading.drops[reason] = worker.counters.read(reason) }

@@ -71,6 +71,7 @@ public struct RunOptions: Sendable {
     /// snapshot that takes it over.
     var pathSettings: PathSettings {
         var settings = settings
+        settings.zeroOuterChecksum = zeroOuterChecksum
         if !allowedSources.isEmpty { settings.allowedSources = AddressSet(allowedSources) }
         return settings
     }

@@ -19,6 +19,8 @@ enum StatusJSON {
         var io: String
         var uptimeSeconds: Double
         var draining: Bool
+        var generation: UInt64
+        var snapshots: Int
         var health: HealthBody
         var totals: Counts
         var rules: [String: UInt64]
@@ -31,6 +33,8 @@ enum StatusJSON {
             io = r.backend
             uptimeSeconds = r.uptime
             draining = r.health == .draining
+            generation = r.reloads.generation
+            snapshots = r.snapshots
             health = HealthBody(status: r.health.status, reason: r.health.reason)
             totals = Counts(r.workers)
             rules = Dictionary(r.rules.map { ($0.name, $0.hits) }) { $0 + $1 }
@@ -48,6 +52,7 @@ enum StatusJSON {
     private struct WorkerStatus: Encodable {
         var worker: Int
         var cpu: Int
+        var generation: UInt64
         var counts: Counts
         var heartbeatAgeSeconds: Double
         var busyRatio: Double
@@ -55,6 +60,7 @@ enum StatusJSON {
         init(index: Int, _ reading: Readings.WorkerReading) {
             worker = index
             cpu = reading.cpu
+            generation = reading.generation
             counts = Counts([reading])
             heartbeatAgeSeconds = reading.heartbeatAge
             busyRatio = reading.busyRatio

@@ -39,6 +39,13 @@ public struct Chain<First: PacketProcessor & ~Copyable, Second: PacketProcessor 
         second.adopt(configuration.second)
     }
 
+    /// What both pass.
+    @inlinable
+    public func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool {
+        first.forwardsUndecodable(options, settings)
+            && second.forwardsUndecodable(options, settings)
+    }
+
     @inlinable @inline(__always)
     public mutating func process(
         _ packet: inout Packet, flow: inout FlowState, context: inout Context

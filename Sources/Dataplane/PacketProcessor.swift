@@ -35,6 +35,10 @@ public protocol PacketProcessor: ~Copyable, SendableMetatype {
     /// Called at the start of the first burst after a reload. The configuration is valid.
     mutating func adopt(_ configuration: Configuration)
 
+    /// An inner packet that cannot be decoded passes instead of being dropped: `process` never sees
+    /// it. - Parameter options: as far as the Geneve header had them.
+    func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool
+
     /// Decides one packet. Without an entry in the flow table `flow` is a fresh value that is
     /// thrown away, and `context.flowIsTracked` is false.
     mutating func process(
@@ -88,6 +92,11 @@ extension PacketProcessor where Self: ~Copyable {
 
     @inlinable @inline(__always)
     public mutating func adopt(_ configuration: Configuration) {}
+
+    @inlinable
+    public func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool {
+        settings.forwardsUndecodable
+    }
 }
 
 extension PacketProcessor where Self: ~Copyable, FlowState == NoFlowState {

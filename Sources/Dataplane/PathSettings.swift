@@ -10,6 +10,8 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     /// Drop packets without all three AWS options.
     public var requireAWSOptions = true
     public var verifyOuterChecksum = ChecksumPolicy.rewrites
+    /// Answers leave with a zero outer UDP checksum where the backend would compute one.
+    public var zeroOuterChecksum = false
     /// Largest inner packet sent after a rewrite, bytes.
     public var mtu = 8500
     /// Inner packets that cannot be decoded pass instead of being dropped.

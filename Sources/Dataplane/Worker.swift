@@ -123,6 +123,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         processor.startBurst()
         let newest = link.newest
         if newest != adopted { adoptSnapshot(newest) }
+        io.sendsZeroChecksum(settings.zeroOuterChecksum)
         let received = io.receive()
         let now = io.now()
         if now >= nextHousekeeping { keepHouse(now) }
@@ -191,7 +192,9 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         var layout = PacketLayout()
         let verdict: Verdict
         if let reason = layout.parse(view, facts: facts, settings: settings) {
-            let passes = reason == .innerMalformed && settings.forwardsUndecodable
+            let passes =
+                reason == .innerMalformed
+                && processor.forwardsUndecodable(layout.options, settings)
             verdict = passes ? .forward : .drop(reason)
         } else {
             let isTCP = layout.protocolNumber == IPProtocol.tcp

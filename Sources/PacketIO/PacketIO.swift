@@ -15,6 +15,8 @@ public protocol PacketIO: ~Copyable {
     /// Frames lost before we saw them, by the kernel's own count, since the start.
     var kernelDrops: UInt64 { mutating get }
 
+    /// Whether answers leave with a zero outer UDP checksum; only for backends that compute it.
+    mutating func sendsZeroChecksum(_ isZero: Bool)
     /// Takes what waits, without blocking: how many frames, or a negative errno.
     mutating func receive() -> Int
     /// Sends the answers among the first `count` frames; never blocks.
@@ -25,6 +27,11 @@ public protocol PacketIO: ~Copyable {
     mutating func pause(milliseconds: Int32)
     /// Monotonic nanoseconds.
     mutating func now() -> UInt64
+}
+
+extension PacketIO where Self: ~Copyable {
+    @inlinable @inline(__always)
+    public mutating func sendsZeroChecksum(_ isZero: Bool) {}
 }
 
 /// What the start of a worker asks of a backend beside the packet path.

@@ -13,7 +13,7 @@ import Wire
     private var receiver: BurstReceiver
     private var sender: BurstSender
     private let table: FixedTable<Frame>
-    private let zeroOuterChecksum: Bool
+    private var zeroOuterChecksum: Bool
 
     /// Joins the group as its next member, behind a drop-all filter. Workers open in order of
     /// their index: the kernel's index of a socket is the order of joining.
@@ -122,6 +122,7 @@ import Wire
         view.set16(IPv4Header.minimumLength &+ 6, checksum == 0 ? 0xFFFF : checksum)
     }
 
+    public mutating func sendsZeroChecksum(_ isZero: Bool) { zeroOuterChecksum = isZero }
     public mutating func wait(milliseconds: Int32) { receiver.wait(milliseconds: milliseconds) }
     public mutating func pause(milliseconds: Int32) { receiver.pause(milliseconds: milliseconds) }
     public mutating func now() -> UInt64 { sluice_monotonic_ns() }

@@ -139,12 +139,30 @@ struct Run: ParsableCommand {
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Validate a config file and print its policy in plain words.",
-        discussion: "Exit code 78 and one line per mistake on standard error when it is wrong.")
+        discussion: """
+            Exit code 78 and one line per mistake on standard error when it is wrong.
+
+            With --explain: the packets of a capture (pcap or pcapng, of Geneve or of plain IP),
+            each with what the policy makes of it and by which rules, then a summary. Exit code 64
+            when the capture is damaged or ends in the middle of a packet.
+            """)
+
+    @Option(help: ArgumentHelp("A capture whose packets to judge.", valueName: "pcap"))
+    var explain: String?
+
+    @Flag(help: "With --explain: one JSON object a line.")
+    var json = false
 
     @Argument(help: "The config file.")
     var file: String
 
     func run(_ program: Program) throws {
+        if let explain {
+            return try Explanation.write(
+                config: file, capture: explain, asJSON: json, for: program.processor.shape
+            ) { print($0) }
+        }
+        guard !json else { throw Failure(.usage, "--json goes with --explain") }
         for line in try ConfigCheck.describe(file, for: program.processor.shape) { print(line) }
     }
 }

@@ -291,7 +291,7 @@ struct RulesTests {
         }
         #expect(bench.outcome(of: first) == .dropped(.rule))
         #expect(bench.outcome(of: later) == .dropped(.fragment))
-        guard case .forwarded? = bench.outcome(of: fragments(6).later) else {
+        guard case .forwarded? = bench.outcome(of: fragments(132).later) else {
             Issue.record("another protocol is another packet")
             return
         }

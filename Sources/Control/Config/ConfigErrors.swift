@@ -10,11 +10,20 @@ public struct ConfigErrors: Error, CustomStringConvertible, Sendable {
 
     public init(_ lines: [String]) {
         var told = lines.prefix(ConfigErrors.mostLines).map { line in
-            line.count > ConfigErrors.longestLine
-                ? line.prefix(ConfigErrors.longestLine) + "…" : line
+            ConfigErrors.oneLine(line)
         }
         if lines.count > told.count { told.append("and \(lines.count - told.count) more") }
         self.lines = told
+    }
+
+    /// Without what could end the line or steer a terminal, and not too long.
+    private static func oneLine(_ line: String) -> String {
+        let text = line.prefix(longestLine).unicodeScalars.map { scalar in
+            scalar.value < 32 || (127..<160).contains(scalar.value)
+                ? "\\x" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+                : String(scalar)
+        }.joined()
+        return line.count > longestLine ? text + "…" : text
     }
 
     public var description: String { lines.joined(separator: "\n") }

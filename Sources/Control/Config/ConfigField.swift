@@ -39,7 +39,7 @@ struct ConfigField {
         return nil
     }
 
-    private var found: String {
+    var found: String {
         switch node {
         case .mapping: return "keys and values"
         case .sequence: return "a list"
@@ -175,10 +175,16 @@ struct ConfigField {
     }
 
     func integer(_ range: ClosedRange<Int>, _ what: String = "a number") -> Int? {
-        guard let value = plain.flatMap({ Int($0) }), range.contains(value) else {
+        guard let value = plain.flatMap({ ConfigField.number($0) }), range.contains(value) else {
             return expected("\(what) from \(range.lowerBound) to \(range.upperBound)")
         }
         return value
+    }
+
+    /// Digits alone. No zero in front, which some readers of YAML take for octal.
+    static func number(_ text: some StringProtocol) -> Int? {
+        let isPlain = text.utf8.allSatisfy { $0 &- 48 < 10 }
+        return isPlain && (text.count == 1 || text.first != "0") ? Int(text) : nil
     }
 
     /// Nanoseconds.
@@ -195,7 +201,10 @@ struct ConfigField {
         let units: KeyValuePairs = ["ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9]
         let unit = units.first { text.hasSuffix($0.key) }
         let number = text.dropLast(unit?.key.count ?? 0)
-        guard let value = Double(number), value.isFinite, value >= 0 else { return nil }
+        // No exponents, signs or hexadecimals.
+        guard number.utf8.allSatisfy({ $0 &- 48 < 10 || $0 == 46 }), let value = Double(number),
+            value.isFinite, value >= 0
+        else { return nil }
         let nanoseconds = value * (unit?.value ?? 1e9)
         return nanoseconds <= 86_400e9 ? UInt64(nanoseconds) : nil
     }

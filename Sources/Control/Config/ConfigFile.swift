@@ -54,7 +54,9 @@ public enum ConfigFile {
     static func text(of path: String) throws(ConfigErrors) -> String {
         let bytes = try FileBytes.read(path, limit: limit)
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw ConfigErrors(["\(path): not UTF-8 text"])
+            let lines = bytes.split(separator: 10, omittingEmptySubsequences: false)
+            let wrong = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
+            throw ConfigErrors(["\(path):\(wrong + 1): not UTF-8 text"])
         }
         return text
     }
@@ -64,7 +66,7 @@ public enum ConfigFile {
     ) throws(ConfigErrors) -> Configuration {
         var configuration = Configuration()
         configuration.processor = ProcessorSection(path: path)
-        guard let root = try compose(text, path) else {
+        guard let root = try YAMLText.compose(text, path) else {
             configuration.isEmpty = true
             _ = try configuration.processor.read(policy: nil, processor.read)
             return configuration
@@ -76,44 +78,6 @@ public enum ConfigFile {
             ConfigField(node: root, name: "", problems: problems), into: &configuration)
         guard problems.isEmpty else { throw problems.errors }
         return configuration
-    }
-
-    private static func compose(_ text: String, _ path: String) throws(ConfigErrors) -> Node? {
-        do {
-            return try Yams.compose(yaml: text)
-        } catch let error as YamlError {
-            throw ConfigErrors([describe(error, text, path)])
-        } catch {
-            throw ConfigErrors(["\(path): \(error)"])
-        }
-    }
-
-    private static func describe(_ error: YamlError, _ text: String, _ path: String) -> String {
-        switch error {
-        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
-            .composer(_, let problem, let mark, _):
-            return "\(path):\(mark.line): not YAML: \(problem)"
-        case .reader(let problem, let offset, _, _):
-            let before = text.prefix(offset ?? 0)
-            let line = 1 + before.count { $0 == "\n" || $0 == "\r\n" }
-            return "\(path):\(line): not YAML: \(problem)"
-        case .duplicatedKeysInMapping(let keys, let context):
-            let key = keys.first ?? "?"
-            let first = context.mark.line
-            let again = lineOfKey(key, in: text, after: first) ?? first
-            return "\(path):\(again): duplicate key '\(key)', first in line \(first)"
-        default:
-            let line = "\(error)".split(separator: "\n").joined(separator: " ")
-            return "\(path): not YAML: \(line)"
-        }
-    }
-
-    private static func lineOfKey(_ key: String, in text: String, after line: Int) -> Int? {
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        return lines.indices.dropFirst(line).first { index in
-            let words = lines[index].drop { " -{".contains($0) }
-            return words.hasPrefix("\(key):") || words.hasPrefix("\"\(key)\":")
-        }.map { $0 + 1 }
     }
 }
 
@@ -176,6 +140,13 @@ struct ConfigReader {
             let names = field.all("an interface name", { $0.text("an interface name or auto") })
         {
             run.interfaces = names
+            // IFNAMSIZ, and what the kernel forbids (dev_valid_name).
+            for name in names
+            where !(1...15).contains(name.utf8.count)
+                || name.contains(where: { $0.isWhitespace || $0 == "/" || $0 == ":" })
+            {
+                field.fail("no interface can have the name '\(name)'")
+            }
             if names.contains("auto") { field.fail("name interfaces or say auto, not both") }
         }
         if let field = fields["address"], field.plain != "any" {

@@ -36,6 +36,11 @@ public struct ConfigLoader: Sendable {
         }
         let reader = OptionReader(flags: flags, environment: environment)
         configuration.run = try reader.read(over: configuration.run)
+        if let onError = try reader.readOnError() {
+            for endpoint in configuration.policy.endpoints.keys {
+                configuration.policy.endpoints[endpoint]?.forwardsUndecodable = onError
+            }
+        }
         if let path { try configuration.checkSteering(path) }
         let log = try reader.readLog()
         configuration.logLevel = log.level ?? configuration.logLevel

@@ -253,7 +253,6 @@ enum LiveChange {
             ("listen.busy-poll", old.busyPoll == new.busyPoll),
             ("listen.ring", old.ringFrames == new.ringFrames && old.frameSize == new.frameSize),
             ("health", old.health == new.health && old.healthTCP == new.healthTCP),
-            ("geneve.outer-checksum", old.zeroOuterChecksum == new.zeroOuterChecksum),
             ("flows.per-worker", old.flowsPerWorker == new.flowsPerWorker),
         ]
         return fields.filter { !$0.1 }.map(\.0)

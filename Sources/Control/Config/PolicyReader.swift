@@ -11,25 +11,27 @@ extension ConfigReader {
         // Counters are named after rules, so a name belongs to one rule of the whole file.
         var names: [String: Int] = [:]
         configuration.policy.main = readRules(of: fields, &names)
-        configuration.run.settings.forwardsUndecodable =
-            fields["on-error"]?.choice(["drop": false, "forward": true]) ?? false
+        configuration.run.settings.forwardsUndecodable = readOnError(fields)
         for (key, value) in fields["endpoints"]?.entries() ?? [] {
-            guard let endpoint = key.plain.flatMap({ EndpointID.parse($0) }) else {
+            guard let endpoint = key.node.scalar.flatMap({ EndpointID.parse($0.string) }) else {
                 key.problems.note(
                     line: key.line,
                     "policy.endpoints: expected an endpoint id such as vpce-0123456789abcdef0, "
-                        + "found '\(key.plain ?? "?")'")
+                        + "found \(key.found)")
                 continue
             }
             guard let fields = value.section(keys.filter { $0 != "endpoints" }) else { continue }
-            if let field = fields["on-error"] {
-                field.unsupported("on-error for one endpoint")
-            }
             if configuration.policy.endpoints[endpoint] != nil {
                 key.fail("another key names the same endpoint")
             }
-            configuration.policy.endpoints[endpoint] = readRules(of: fields, &names)
+            var policy = readRules(of: fields, &names)
+            policy.forwardsUndecodable = readOnError(fields)
+            configuration.policy.endpoints[endpoint] = policy
         }
+    }
+
+    private func readOnError(_ fields: [String: ConfigField]) -> Bool {
+        fields["on-error"]?.choice(["drop": false, "forward": true]) ?? false
     }
 
     private func readRules(
@@ -64,7 +66,13 @@ extension ConfigReader {
         let name = fields["name"].flatMap { readName($0) }
         if fields["name"] == nil { field.missing("a rule needs a name", fields) }
         var rule = Rule(name ?? "")
-        if let field = fields["match"] { rule.match = readMatch(field) }
+        if let field = fields["match"] {
+            // Most likely a condition that was lost: it would match every packet.
+            if field.isNull {
+                field.expected("conditions (without match a rule is for every packet)")
+            }
+            rule.match = readMatch(field)
+        }
         rule.isDryRun = fields["dry-run"]?.flag() ?? false
         if let action = fields["action"] {
             readActions(action, &rule)
@@ -86,6 +94,7 @@ extension ConfigReader {
 
     // ---- Actions.
 
+    private static let plainActions = ["forward", "drop", "count", "log"]
     private static let actions = "forward, drop, count, log or replace"
 
     /// One action or a list; what decides comes last.
@@ -99,6 +108,10 @@ extension ConfigReader {
             }
             if item.node.mapping == nil {
                 readWord(item, &rule)
+            } else if let word = ConfigReader.plainActions.first(where: {
+                item.node.mapping?[$0] != nil
+            }) {
+                item.fail("\(word) takes no value: write it alone")
             } else if let list = item.section(["replace", "capture"]) {
                 if let capture = list["capture"] {
                     capture.unsupported("the action capture")
@@ -117,7 +130,7 @@ extension ConfigReader {
         case "capture": field.unsupported("the action capture")
         case "replace": field.expected("replace: [{find: …, with: …}]")
         default:
-            let words = ["forward", "drop", "count", "log", "replace"]
+            let words = ConfigReader.plainActions + ["replace"]
             let near = field.plain.flatMap { NearMiss.of($0, in: words) }
             field.expected(
                 ConfigReader.actions + (near.map { " (did you mean \($0)?)" } ?? ""))
@@ -322,8 +335,12 @@ extension ConfigReader {
         _ field: ConfigField, _ what: String, from lowest: UInt16
     ) -> [ClosedRange<UInt16>]? {
         field.all(what) { item in
-            let ends = (item.plain ?? "").split(separator: "-", omittingEmptySubsequences: false)
-                .map { UInt16($0) }
+            // A range is text to YAML, so it may have quotes.
+            let text = item.node.scalar.flatMap {
+                item.plain ?? ($0.string.contains("-") ? $0.string : nil)
+            }
+            let ends = (text ?? "").split(separator: "-", omittingEmptySubsequences: false)
+                .map { ConfigField.number($0).flatMap { UInt16(exactly: $0) } }
             guard (1...2).contains(ends.count), let first = ends[0],
                 let last = ends[ends.count - 1], first >= lowest, first <= last
             else {
@@ -336,7 +353,7 @@ extension ConfigReader {
 
     private func readEndpoints(_ field: ConfigField) -> [UInt64]? {
         field.all("an endpoint id") { item in
-            guard let id = item.plain.flatMap({ EndpointID.parse($0) }) else {
+            guard let id = item.node.scalar.flatMap({ EndpointID.parse($0.string) }) else {
                 return item.expected("an endpoint id such as vpce-0123456789abcdef0")
             }
             return id

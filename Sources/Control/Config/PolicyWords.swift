@@ -5,14 +5,13 @@ import Wire
 enum PolicyWords {
     static func describe(_ configuration: Configuration) -> [String] {
         let set = configuration.policy
-        let undecodable = configuration.run.settings.forwardsUndecodable
-        var lines = describe(set.main, title: "policy for every endpoint")
-        lines[0] = set.endpoints.isEmpty ? "policy:" : "policy for all other endpoints:"
+        var main = set.main
+        main.forwardsUndecodable = configuration.run.settings.forwardsUndecodable
+        var lines = describe(
+            main, title: set.endpoints.isEmpty ? "policy:" : "policy for all other endpoints:")
         for (endpoint, policy) in set.endpoints.sorted(by: { $0.key < $1.key }) {
             lines += describe(policy, title: "policy for \(EndpointID.format(endpoint)):")
         }
-        lines.append(
-            "inner packets that cannot be decoded: \(undecodable ? "forward" : "drop")")
         return lines
     }
 
@@ -30,6 +29,8 @@ enum PolicyWords {
         case .forward: lines.append("  later fragments that no rule decides: forward")
         case .drop: lines.append("  later fragments that no rule decides: drop")
         }
+        let undecodable = policy.forwardsUndecodable ? "forward" : "drop"
+        lines.append("  inner packets that cannot be decoded: \(undecodable)")
         return lines
     }
 
@@ -64,7 +65,7 @@ enum PolicyWords {
         add(match.icmp.map { icmp($0) })
         add(
             match.payload.map { payload in
-                "payload contains \(any(payload.strings.map(quote)))"
+                "payload contains \(any(payload.strings.map { quote($0) }))"
                     + (payload.ignoresCase ? " in any case" : "")
             })
         add(match.lengths.map { "length \(numbers($0))" })
@@ -85,7 +86,7 @@ enum PolicyWords {
         return shown.joined(separator: " or ") + rest
     }
 
-    private static func name(_ number: UInt8) -> String {
+    static func name(_ number: UInt8) -> String {
         let names: [UInt8: String] = [
             17: "UDP", 6: "TCP", 1: "ICMP", 58: "ICMPv6", 132: "SCTP", 47: "GRE", 50: "ESP",
         ]
@@ -138,9 +139,9 @@ enum PolicyWords {
         }
     }
 
-    /// Bytes as the file may have them.
-    private static func quote(_ bytes: [UInt8]) -> String {
-        let text = bytes.map { byte in
+    /// Bytes as the file may have them, at most so many.
+    static func quote(_ bytes: [UInt8], limit: Int = .max) -> String {
+        let text = bytes.prefix(limit).map { byte in
             switch byte {
             case UInt8(ascii: "\\"): "\\\\"
             case UInt8(ascii: "'"): "''"
@@ -148,19 +149,7 @@ enum PolicyWords {
             default: "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
             }
         }
-        return "'\(text.joined())'"
-    }
-
-    /// What a reader of the policy should know.
-    static func remarks(_ set: PolicySet) -> [String] {
-        set.rules.compactMap { rule in
-            let asksPayload = rule.match.payload != nil || !rule.replacements.isEmpty
-            guard asksPayload, rule.match.protocols?.contains(IPProtocol.tcp) ?? true else {
-                return nil
-            }
-            return "rule \(rule.name): payload is matched packet by packet: a text that is split "
-                + "over TCP segments is not found"
-        }
+        return "'\(text.joined())'\(bytes.count > limit ? "…" : "")"
     }
 }
 
@@ -173,17 +162,11 @@ public enum ConfigCheck {
         let configuration = try ConfigFile.read(path, for: processor)
         try configuration.checkSteering(path)
         guard processor.hasRules else { return ["\(path): valid"] }
-        // What cannot be compiled is a mistake too.
-        do {
-            _ = try PolicySnapshot(
-                configuration.policy, generation: 1, workers: 1)
-        } catch {
-            throw ConfigErrors(["\(path): \(error)"])
-        }
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]
-            + PolicyWords.describe(configuration)
-            + (PolicyWords.remarks(configuration.policy)
+            + PolicyWords.describe(configuration) + [try MemoryWords.describe(configuration, path)]
+            + (Advice.of(configuration.policy, mtu: configuration.run.settings.mtu)
+            + Impossible.of(configuration.policy)
             + Shadows.of(configuration.policy)).map { "note: \($0)" }
     }
 }

@@ -25,6 +25,19 @@ enum Shadows {
         }
     }
 
+    /// Neighbouring ranges as one.
+    static func merged(_ ranges: [ClosedRange<UInt16>]) -> [ClosedRange<UInt16>] {
+        var result: [ClosedRange<UInt16>] = []
+        for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+            if let last = result.last, Int(range.lowerBound) <= Int(last.upperBound) + 1 {
+                result[result.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+            } else {
+                result.append(range)
+            }
+        }
+        return result
+    }
+
     /// Every item of `inner` lies in one of `outer`; nil = everything.
     static func contains<T: Equatable>(
         _ outer: [T]?, _ inner: [T]?, _ isIn: (T, T) -> Bool
@@ -40,13 +53,30 @@ enum Shadows {
 extension Match {
     /// Every packet that `other` matches, this matches too. May say no where the answer is yes.
     fileprivate func covers(_ other: Match) -> Bool {
-        // What depends on more than the packet covers nothing but itself.
-        guard sampleEvery == nil, rate == nil, flow == nil || flow == other.flow,
-            version == nil || version == other.version,
-            fragment == nil || fragment == other.fragment,
-            payload == nil || payload == other.payload
-        else { return false }
-        return coversHeaders(of: other) && coversLists(of: other)
+        // What depends on more than the packet covers nothing, a flow's state only itself.
+        guard !asksMoreThanPackets, flow == nil || flow == other.flow else { return false }
+        return coversHeaders(of: other) && coversPayload(of: other) && coversLists(of: other)
+    }
+
+    /// It has a condition that is none of those looked at here, such as a rate.
+    private var asksMoreThanPackets: Bool {
+        var rest = self
+        rest.protocols = nil
+        rest.version = nil
+        rest.source = nil
+        rest.destination = nil
+        rest.address = nil
+        rest.sourcePorts = nil
+        rest.destinationPorts = nil
+        rest.ports = nil
+        rest.endpoints = nil
+        rest.tcpFlags = nil
+        rest.icmp = nil
+        rest.payload = nil
+        rest.lengths = nil
+        rest.fragment = nil
+        rest.flow = nil
+        return rest != Match()
     }
 
     private func coversHeaders(of other: Match) -> Bool {
@@ -54,7 +84,12 @@ extension Match {
             guard let outer else { return true }
             return inner?.members.allSatisfy { outer.contains($0) } ?? false
         }
-        guard covers(protocols, other.protocols) else { return false }
+        guard covers(protocols, other.possibleProtocols) else { return false }
+        if let version, !other.possibleVersions.isSubset(of: [version]) { return false }
+        switch (fragment, other.fragment) {
+        case (nil, _), (.any, .first), (.any, .later): break
+        case (let mine, let theirs): guard mine == theirs else { return false }
+        }
         if let tcpFlags {
             guard let theirs = other.tcpFlags, tcpFlags.set & ~theirs.set == 0,
                 tcpFlags.clear & ~theirs.clear == 0
@@ -68,9 +103,25 @@ extension Match {
         return theirs.sequenceEvery.map { $0 % every == 0 } ?? false
     }
 
+    /// Each of the other's strings holds one of ours.
+    private func coversPayload(of other: Match) -> Bool {
+        guard let payload else { return true }
+        guard let theirs = other.payload else { return false }
+        if payload == theirs { return true }
+        // What is found in any case need not be found in this one.
+        guard payload.ignoresCase || !theirs.ignoresCase else { return false }
+        func folded(_ string: [UInt8]) -> [UInt8] {
+            payload.ignoresCase ? string.map { $0 &- 0x41 < 26 ? $0 | 0x20 : $0 } : string
+        }
+        let mine = payload.strings.map(folded)
+        return Shadows.contains(mine, theirs.strings.map(folded)) { theirs, mine in
+            theirs.firstRange(of: mine) != nil
+        }
+    }
+
     private func coversLists(of other: Match) -> Bool {
         func numbers(_ outer: [ClosedRange<UInt16>]?, _ inner: [ClosedRange<UInt16>]?) -> Bool {
-            Shadows.contains(outer, inner) {
+            Shadows.contains(outer.map(Shadows.merged), inner) {
                 $1.lowerBound <= $0.lowerBound && $0.upperBound <= $1.upperBound
             }
         }
@@ -80,9 +131,13 @@ extension Match {
             }
         }
         return numbers(sourcePorts, other.sourcePorts)
-            && numbers(destinationPorts, other.destinationPorts) && numbers(ports, other.ports)
+            && numbers(destinationPorts, other.destinationPorts)
+            && [other.ports, other.sourcePorts, other.destinationPorts]
+                .contains { numbers(ports, $0) }
             && numbers(lengths, other.lengths) && addresses(source, other.source)
-            && addresses(destination, other.destination) && addresses(address, other.address)
+            && addresses(destination, other.destination)
+            && [other.address, other.source, other.destination]
+                .contains { addresses(address, $0) }
             && Shadows.contains(endpoints, other.endpoints) { $0 == $1 }
     }
 }

@@ -24,6 +24,7 @@ struct CompiledPolicy: ~Copyable {
     private let staysInPlace = Atomic<Bool>(true)
     let dropsByDefault: Bool
     let dropsUnknownTCP: Bool
+    let forwardsUndecodable: Bool
     let fragments: Policy.Fragments
     let ruleCount: Int
     /// Hit counter of the first rule.
@@ -251,6 +252,7 @@ extension CompiledPolicy {
         self.firstHit = firstHit
         dropsByDefault = policy.dropsByDefault
         dropsUnknownTCP = policy.dropsUnknownTCP
+        forwardsUndecodable = policy.forwardsUndecodable
         fragments = policy.fragments
     }
 }

@@ -40,6 +40,9 @@ public struct Policy: Equatable, Sendable {
     public var dropsByDefault = false
     /// TCP packets in mid-flow of which no packet was forwarded yet are dropped; else rules decide.
     public var dropsUnknownTCP = false
+    /// Inner packets that cannot be decoded pass. Of an endpoint's own policy; for all others the
+    /// settings say it.
+    public var forwardsUndecodable = false
     public var fragments = Fragments.followFirst
     public var rules: [Rule] = []
 

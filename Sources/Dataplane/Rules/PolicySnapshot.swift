@@ -14,6 +14,9 @@ import Wire
     private let rates: [RateMemory]
     /// What workers read first.
     private let root: UnsafeMutablePointer<SnapshotRoot>
+    private static let liveCount = Atomic(0)
+    /// Snapshots in memory, in this process: one, and those that a worker may still read.
+    public static var live: Int { liveCount.load(ordering: .relaxed) }
 
     /// - Parameters:
     ///   - workers: how many workers will read it.
@@ -55,9 +58,11 @@ import Wire
                 policies: unsafe PolicyList(compiled, policies.count),
                 policyOfEndpoint: EndpointTable(indices, other: 0, memory),
                 hasEndpointPolicies: !indices.isEmpty, hits: hits))
+        PolicySnapshot.liveCount.add(1, ordering: .relaxed)
     }
 
     deinit {
+        PolicySnapshot.liveCount.subtract(1, ordering: .relaxed)
         unsafe root.deallocate()
         hits.free()
     }

@@ -35,24 +35,25 @@ import Wire
     /// Keeps what `root` points to.
     private var configuration: Configuration
     private var root: SnapshotRoot
-    private var fates: FlowTable<Fate>
+    private var fates: FlowTable<FragmentFate>
     private var found: RuleSet
     private var payload: PayloadFindings
     private var spender: RateSpender
     private var second: UInt64 = 0
     private var eventsLeft = 0
 
-    /// How the first fragment of a packet fared. Not private, as `RuleSet`: Swift 6.3 cannot
-    /// compile a worker with rules in another module that has to name private types.
-    @usableFromInline enum Fate: UInt8, BitwiseCopyable { case unknown, forwarded, dropped }
+    /// Memory of one worker's rules beside its flow table and the snapshot, bytes.
+    public static var byteCount: Int {
+        FlowTable<FragmentFate>.byteCount(capacity: fragmentCapacity) + capacity / 8
+    }
 
     /// - Throws: `IOFailure`, ENOMEM.
     public init(configuration: Configuration, worker: Int) throws {
         let found = try RuleSet(capacity: Rules.capacity)
         let payload = try PayloadFindings()
-        let fates = try FlowTable<Fate>(
+        let fates = try FlowTable<FragmentFate>(
             capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
-            fresh: .unknown)
+            fresh: FragmentFate())
         self.worker = worker
         self.configuration = configuration
         self.found = found
@@ -83,6 +84,17 @@ import Wire
         return verdict
     }
 
+    /// By the policy of the packet's endpoint.
+    public func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool {
+        let index =
+            root.hasEndpointPolicies && options.present & 1 != 0
+            ? root.policyOfEndpoint.value(options.endpoint) : 0
+        // Sound: as in decide.
+        return index == 0
+            ? settings.forwardsUndecodable
+            : unsafe root.policies.pointer(index).pointee.forwardsUndecodable
+    }
+
     private mutating func decide(
         _ packet: inout Packet, _ flow: inout RuleFlow, _ direction: FlowDirection,
         _ context: borrowing Context
@@ -101,22 +113,21 @@ import Wire
         if policy.dropsUnknownTCP, flow.forwarded == 0, packet.isMidFlowTCP {
             return .drop(.unknownTCP)
         }
-        // A later fragment has no ports and no payload: rules that are not about fragments would
-        // judge it by less than its first.
-        var follows = false
-        if packet.isLaterFragment, policy.fragments == .followFirst {
-            let fate = fates[fate(of: packet, context.now)]
+        var fate = FragmentFate.Verdict.unknown
+        if packet.isFragment {
+            if packet.hidesItsHeader { return .drop(.fragment) }
+            fate = noteLater(policy, packet, context.now)
             if fate == .dropped { return .drop(.fragment) }
-            follows = fate == .forwarded
         }
         if policy.ruleCount > 0, policy.collect(packet, flow, direction, worker, &found, &payload) {
-            if let verdict = act(policy, &packet, &flow, context, follows: follows) {
-                if packet.isFragment { remember(policy, packet, verdict, context.now) }
-                return verdict
+            // A later fragment has no ports and no payload: rules that are not about fragments
+            // would judge it by less than its first.
+            if let verdict = act(policy, &packet, &flow, context, follows: fate == .forwarded) {
+                return packet.isFragment ? noteFirst(policy, packet, verdict, context.now) : verdict
             }
         }
-        return packet.isFragment
-            ? decideFragment(policy, packet, context.now) : policy.defaultVerdict
+        guard packet.isFragment else { return policy.defaultVerdict }
+        return decideFragment(policy, packet, fate, context.now)
     }
 
     /// Lets the rules found act in order, and leaves the set empty. Nil when none decided.
@@ -157,45 +168,52 @@ import Wire
 
     /// A fragment that no rule decided.
     private mutating func decideFragment(
-        _ policy: borrowing CompiledPolicy, _ packet: borrowing Packet, _ now: UInt64
+        _ policy: borrowing CompiledPolicy, _ packet: borrowing Packet,
+        _ fate: FragmentFate.Verdict, _ now: UInt64
     ) -> Verdict {
         guard packet.isLaterFragment else {
-            let verdict = policy.defaultVerdict
-            remember(policy, packet, verdict, now)
-            return verdict
+            return noteFirst(policy, packet, policy.defaultVerdict, now)
         }
         switch policy.fragments {
         case .forward: return .forward
         case .drop: return .drop(.fragment)
-        case .followFirst:
-            switch fates[fate(of: packet, now)] {
-            case .forwarded: return .forward
-            case .dropped: return .drop(.fragment)
-            case .unknown: return policy.defaultVerdict
-            }
+        case .followFirst: return fate == .forwarded ? .forward : policy.defaultVerdict
         }
     }
 
+    /// How the first fragment fared that a later one follows; unknown for all others.
+    private mutating func noteLater(
+        _ policy: borrowing CompiledPolicy, _ packet: borrowing Packet, _ now: UInt64
+    ) -> FragmentFate.Verdict {
+        guard policy.fragments == .followFirst, packet.isLaterFragment else { return .unknown }
+        let position = packet.fragmentPosition
+        return fates[entry(of: packet, position, now)].noteLater(offset: position.offset)
+    }
+
     /// Keeps the verdict on a first fragment for those that follow.
-    private mutating func remember(
+    private mutating func noteFirst(
         _ policy: borrowing CompiledPolicy, _ packet: borrowing Packet, _ verdict: Verdict,
         _ now: UInt64
-    ) {
-        guard policy.fragments == .followFirst, !packet.isLaterFragment else { return }
-        fates[fate(of: packet, now)] = verdict == .forward ? .forwarded : .dropped
+    ) -> Verdict {
+        guard policy.fragments == .followFirst, !packet.isLaterFragment else { return verdict }
+        let position = packet.fragmentPosition
+        let passes = fates[entry(of: packet, position, now)].noteFirst(
+            end: position.end, isForwarded: verdict == .forward)
+        return verdict == .forward && !passes ? .drop(.fragment) : verdict
     }
 
     /// The entry of the packet that a fragment belongs to: endpoint, addresses, protocol and
     /// identification (RFC 791 §2.3, RFC 8200 §4.5), by direction.
-    private mutating func fate(of packet: borrowing Packet, _ now: UInt64) -> Int {
+    private mutating func entry(
+        of packet: borrowing Packet, _ position: FragmentPosition, _ now: UInt64
+    ) -> Int {
         let layout = packet.layout
-        let identification = packet.fragmentIdentification
         var key = FlowKey(
             endpoint: layout.options.endpoint, version: layout.version,
             protocolNumber: layout.flowProtocol, source: layout.source,
             destination: layout.destination, sourcePort: 0, destinationPort: 0, isFragment: true)
-        key.lowPort = UInt16(truncatingIfNeeded: identification)
-        key.highPort = UInt16(truncatingIfNeeded: identification &>> 16)
+        key.lowPort = UInt16(truncatingIfNeeded: position.identification)
+        key.highPort = UInt16(truncatingIfNeeded: position.identification &>> 16)
         key.fragment = FlowKey.isLow(layout.source, 0, layout.destination, 0) ? 1 : 2
         return fates.find(key, cookie: 0, now: now, idle: Rules.fragmentIdle).slot
     }

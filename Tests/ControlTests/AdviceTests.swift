@@ -1,0 +1,305 @@
+import Dataplane
+import SluiceTesting
+import Testing
+import Wire
+
+@testable import Control
+
+/// What `sluice check` says about a valid policy: it must be true, whatever the policy is.
+@Suite("Advice on a policy")
+struct AdviceTests {
+    private func notes(_ text: String) throws -> [String] {
+        let configuration = try ConfigFile.parse(text, path: "test.yaml")
+        let set = configuration.policy
+        return Impossible.of(set) + Shadows.of(set)
+            + Advice.of(set, mtu: configuration.run.settings.mtu)
+    }
+
+    private func rules(_ rules: String...) -> String {
+        "policy:\n  rules:\n" + rules.map { "    - { name: \($0) }\n" }.joined()
+    }
+
+    // ---- Rules that can never match.
+
+    @Test(arguments: [
+        ("tcp-flags: { set: [syn] }, icmp: { type: 8 }", "ask for different protocols"),
+        ("port: 53, icmp: { type: 8 }", "ask for different protocols"),
+        ("protocol: [udp, tcp], tcp-flags: { set: [syn] }", nil),
+        ("source: 10.0.0.0/8, destination: 'fd00::/8'", "ask for different IP versions"),
+        ("protocol: icmpv6, icmp: { type: 128 }, source: 10.0.0.1", "different IP versions"),
+        ("protocol: icmpv6, icmp: { type: 128 }, source: [10.0.0.1, 'fd00::1']", nil),
+        (
+            "address: 10.0.0.0/8, source: 11.0.0.1, destination: [12.0.0.1, 13.0.0.0/8]",
+            "neither source nor destination has an address of address"
+        ),
+        ("address: 10.0.0.0/8, source: 11.0.0.1, destination: 10.1.0.0/16", nil),
+        (
+            "port: 80, source-port: 1-79, destination-port: [81, 443]",
+            "neither source-port nor destination-port has a port of port"
+        ),
+        ("port: 80, source-port: 1-79", nil),
+        ("icmp: { type: 3, sequence: { every: 5 } }", "only echo messages have a sequence number"),
+        ("version: 6, icmp: { type: 8, sequence: { every: 5 } }", "only echo messages"),
+        ("icmp: { type: [3, 8], sequence: { every: 5 } }", nil),
+        ("version: 6, length: 20-39", "at least 40 bytes long"),
+        ("protocol: tcp, payload: { contains: hello }, length: 20-44", "at least 45 bytes long"),
+        ("payload: { contains: hello }, length: 20-32", "at least 33 bytes long"),
+        ("payload: { contains: [hello, x] }, length: 29", nil),
+        ("endpoint: [vpce-1, vpce-2]", nil),
+    ])
+    func `conditions that no packet meets together`(match: String, reason: String?) throws {
+        let found = try notes(rules("r, match: { \(match) }, action: drop"))
+            .filter { $0.contains("can never match") }
+        if let reason {
+            #expect(found.count == 1 && found[0].hasPrefix("rule r can never match: "))
+            #expect(found.first?.contains(reason) == true, "\(found)")
+        } else {
+            #expect(found.isEmpty, "\(found)")
+        }
+    }
+
+    @Test func `a rule for an endpoint whose packets do not come there`() throws {
+        let found = try notes(
+            """
+            policy:
+              rules:
+                - { name: lost, match: { endpoint: vpce-1 }, action: drop }
+                - { name: half, match: { endpoint: [vpce-1, vpce-2] }, action: drop }
+              endpoints:
+                vpce-1:
+                  rules:
+                    - { name: other, match: { endpoint: vpce-2 }, action: drop }
+                    - { name: own, match: { endpoint: vpce-1 }, action: drop }
+            """)
+        #expect(
+            found == [
+                "rule lost can never match: every endpoint it names has a policy of its own",
+                "rule other can never match: it stands in another endpoint's policy",
+            ])
+    }
+
+    @Test(arguments: [
+        ("protocol: [udp, tcp]", "port: 53", true),
+        ("protocol: tcp", "port: 53", false),
+        ("port: 53", "source-port: 53", true),
+        ("port: [50-55, 56-60]", "destination-port: 54-58", true),
+        ("source-port: 53", "port: 53", false),
+        ("address: 10.0.0.0/8", "destination: 10.1.0.0/16", true),
+        ("source: 10.0.0.0/8", "address: 10.1.0.0/16", false),
+        ("version: 4", "source: 10.0.0.1", true),
+        ("version: 4", "source: [10.0.0.1, 'fd00::1']", false),
+        ("fragment: any", "fragment: later", true),
+        ("fragment: first", "fragment: any", false),
+        ("payload: { contains: me }", "payload: { contains: [drop me, forget me] }", true),
+        ("payload: { contains: me }", "payload: { contains: [drop me, you] }", false),
+        ("payload: { contains: ME, ignore-case: true }", "payload: { contains: drop me }", true),
+        ("payload: { contains: me }", "payload: { contains: me, ignore-case: true }", false),
+        ("sample: { every: 1 }", "sample: { every: 1 }", false),
+        ("flow: new", "flow: new, port: 53", true),
+        ("flow: new", "port: 53", false),
+        ("icmp: { sequence: { every: 5 } }", "icmp: { sequence: { every: 10 } }", true),
+        ("tcp-flags: { set: [syn] }", "tcp-flags: { set: [syn], clear: [ack] }", true),
+    ])
+    func `what an earlier rule decides`(first: String, second: String, isShadowed: Bool) throws {
+        let found = try notes(
+            rules(
+                "a, match: { \(first) }, action: drop", "b, match: { \(second) }, action: forward"))
+        let claim = "rule b can never match: a decides all its packets"
+        #expect(found.contains(claim) == isShadowed, "\(found)")
+    }
+
+    /// Of random policies, what is said to match nothing must match none of many packets.
+    @Test func `no rule that is said to match nothing ever matches`() throws {
+        var dice = SeededGenerator(seed: 11)
+        var claims = 0
+        for _ in 0..<60 {
+            var configuration = Configuration()
+            configuration.policy.main.dropsByDefault = Bool.random(using: &dice)
+            configuration.policy.main.rules = (0..<12).map { RandomRule.make($0, &dice) }
+            let silent = Set(
+                (Shadows.of(configuration.policy) + Impossible.of(configuration.policy)).map {
+                    String($0.split(separator: " ")[1])
+                })
+            claims += silent.count
+            guard !silent.isEmpty else { continue }
+            var judge = try CaptureJudge(configuration, packets: 100)
+            for time in 0..<50 {
+                let judgement = judge.judge(
+                    RandomRule.packet(&dice), at: UInt64(time) * 1_000_000)
+                for rule in judgement.matched { #expect(!silent.contains("r\(rule)")) }
+            }
+        }
+        #expect(claims > 50)
+    }
+
+    // ---- Replacements.
+
+    @Test(arguments: [
+        (8500, "", "find: a, with: b", nil),
+        (8500, "", "find: aa, with: aaa", "each 'aa' adds 1 byte: a packet that grows beyond mtu"),
+        (68, "", "find: a, with: '\(String(repeating: "y", count: 41))'", "cannot fit"),
+        (68, "", "find: a, with: '\(String(repeating: "y", count: 40))'", "each 'a' adds 39 bytes"),
+        (100, "length: [90-100, 95]", "find: a, with: '123456789012'", "cannot fit"),
+        (100, "length: [89-100, 95]", "find: a, with: '123456789012'", "each 'a' adds 11 bytes"),
+        (100, "version: 6", "find: a, with: '\(String(repeating: "y", count: 53))'", "cannot fit"),
+        (8500, "", "find: a, with: a", "replaces 'a' by itself"),
+        (8500, "", "find: aa, with: a", nil),
+    ])
+    func `a replace that cannot fit, and one that may not`(
+        mtu: Int, match: String, replace: String, note: String?
+    ) throws {
+        let match = "protocol: udp" + (match.isEmpty ? "" : ", \(match)")
+        let found = try notes(
+            "mtu: \(mtu)\n"
+                + rules("r, match: { \(match) }, action: { replace: [ { \(replace) } ] }"))
+        #expect(found.count == (note == nil ? 0 : 1), "\(found)")
+        if let note { #expect(found.first?.contains(note) == true, "\(found)") }
+    }
+
+    /// The claim against the engine: the shortest packet does not pass.
+    @Test func `what is said not to fit is dropped`() throws {
+        var configuration = Configuration()
+        configuration.run.settings.mtu = 68
+        var rule = Rule("grow")
+        rule.match.protocols = ByteSet([17])
+        for count in [40, 41] {
+            rule.replacements = [
+                Replacement(find: [97], with: [UInt8](repeating: 98, count: count))
+            ]
+            configuration.policy.main.rules = [rule]
+            var judge = try CaptureJudge(configuration, packets: 1)
+            let packet = PacketBuilder(PacketBuilder.udp4(1, 2, [97])).bytes()
+            let reason = judge.judge(packet, at: 0).reason
+            let isTold = Advice.of(configuration.policy, mtu: 68)[0].contains("cannot fit")
+            #expect(isTold == (count == 41))
+            #expect(isTold == (reason == .tooBig))
+        }
+    }
+
+    @Test func `payload rules that TCP can split are told, each`() throws {
+        let found = try notes(
+            rules(
+                "both, match: { payload: { contains: x } }, action: drop",
+                "tcp, match: { protocol: tcp, payload: { contains: y } }, action: drop",
+                "udp, match: { protocol: udp, payload: { contains: z } }, action: drop",
+                "change, match: { protocol: tcp }, action: { replace: [ { find: a, with: b } ] }",
+                "lost, match: { protocol: udp }, action: [ { replace: [ { find: a, with: b } ] }, drop ]"
+            ))
+        #expect(
+            found.filter { $0.contains("split over TCP") }.map { $0.prefix(9) }
+                == ["rule both", "rule tcp:", "rule chan"])
+        #expect(
+            found.contains("rule lost: its replace has no effect: the same rule drops the packet"))
+    }
+
+    @Test func `memory is stated`() throws {
+        let configuration = try ConfigFile.parse(
+            "listen: { workers: 3, io: packet }\nflows: { per-worker: 1024 }\n", path: "test.yaml")
+        let line = try MemoryWords.describe(configuration)
+        let flows = FlowTable<RuleFlow>.byteCount(capacity: 1024)
+        #expect(
+            line.hasPrefix("memory: 3 workers, each \((flows + 1023) >> 10) KiB for 1024 flows"))
+        #expect(line.hasSuffix("in all"))
+        let auto = try MemoryWords.describe(Configuration())
+        #expect(auto.contains("as many as this host would have"))
+    }
+}
+
+/// Rules and packets from few values, nested in each other.
+private enum RandomRule {
+    static func make(_ index: Int, _ dice: inout some RandomNumberGenerator) -> Rule {
+        var rule = Rule("r\(index)")
+        rule.match = match(&dice)
+        rule.terminal = [.forward, .drop, .drop, nil].randomElement(using: &dice)!
+        rule.isDryRun = Int.random(in: 0..<10, using: &dice) == 0
+        return rule
+    }
+
+    private static func match(_ dice: inout some RandomNumberGenerator) -> Match {
+        var match = Match()
+        func some() -> Bool { Int.random(in: 0..<5, using: &dice) == 0 }
+        func ports() -> [ClosedRange<UInt16>] {
+            [[50...60], [53...53], [52...53, 54...60], [80...80], [53...53, 80...80]]
+                .randomElement(using: &dice)!
+        }
+        func addresses() -> [AddressRange] {
+            let v4 =
+                [(0x0A00_0000, 8), (0x0A01_0000, 16), (0x0A01_0101, 32), (0, 0)] as [(UInt128, Int)]
+            let pick = v4.randomElement(using: &dice)!
+            let one = AddressRange(isIPv6: false, address: pick.0, length: pick.1)
+            let six = AddressRange(isIPv6: true, address: 0xFD << 120, length: 8)
+            return [[one], [one, six], [six]].randomElement(using: &dice)!
+        }
+        if some() {
+            match.protocols = ByteSet(
+                [[17], [6], [17, 6], [1], [1, 58]].randomElement(using: &dice)!)
+        }
+        if some() { match.version = Bool.random(using: &dice) ? 4 : 6 }
+        if some() { match.source = addresses() }
+        if some() { match.destination = addresses() }
+        if some() { match.address = addresses() }
+        if some() { match.sourcePorts = ports() }
+        if some() { match.destinationPorts = ports() }
+        if some() { match.ports = ports() }
+        if some() { match.endpoints = [[1], [1, 2], [2]].randomElement(using: &dice)! }
+        if some() {
+            match.lengths = [[20...40], [20...30, 31...60], [36...36]].randomElement(using: &dice)!
+        }
+        if some() {
+            let texts = ["me", "drop me", "DROP", "x"].map { Array($0.utf8) }
+            match.payload = Match.Payload(
+                [texts.randomElement(using: &dice)!], ignoresCase: Bool.random(using: &dice))
+        }
+        if some() {
+            match.tcpFlags = Match.TCPFlags(
+                set: [0, 2, 18].randomElement(using: &dice)!,
+                clear: [0, 4].randomElement(using: &dice)!)
+        }
+        if some() {
+            match.icmp = Match.ICMP()
+            match.icmp?.types = [nil, ByteSet([0, 8]), ByteSet([8, 3]), ByteSet([3])]
+                .randomElement(using: &dice)!
+            match.icmp?.sequenceEvery = [nil, 2, 4].randomElement(using: &dice)!
+        }
+        if some() {
+            match.fragment = [.first, .later, .any, Match.Fragment.none].randomElement(
+                using: &dice)!
+        }
+        if some() { match.flow = Bool.random(using: &dice) ? .new : .established }
+        if some() { match.sampleEvery = [1, 2].randomElement(using: &dice)! }
+        return match
+    }
+
+    static func packet(_ dice: inout some RandomNumberGenerator) -> [UInt8] {
+        let text = Array(["me", "drop me", "DROP ME", "", "x"].randomElement(using: &dice)!.utf8)
+        let ports = [53, 54, 80, 1000] as [UInt16]
+        let (a, b) = (ports.randomElement(using: &dice)!, ports.randomElement(using: &dice)!)
+        let hosts = [0x0A01_0101, 0x0A01_0202, 0x0A02_0101, 0xC0A8_0101] as [UInt32]
+        let (from, to) = (hosts.randomElement(using: &dice)!, hosts.randomElement(using: &dice)!)
+        let sequence = UInt16.random(in: 0...8, using: &dice)
+        let inner: [UInt8]
+        switch Int.random(in: 0..<8, using: &dice) {
+        case 0: inner = PacketBuilder.udp6(a, b, text)
+        case 1:
+            inner = PacketBuilder.tcp4(
+                a, b, text, flags: [2, 18, 16, 6].randomElement(using: &dice)!, source: from,
+                destination: to)
+        case 2:
+            inner = PacketBuilder.icmp4(
+                type: [0, 8, 3].randomElement(using: &dice)!, sequence: sequence, text)
+        case 3:
+            inner = PacketBuilder.icmp6(
+                type: [128, 129, 1].randomElement(using: &dice)!, sequence: sequence, text)
+        case 4:
+            inner = PacketBuilder.udp4(
+                a, b, text, flagsAndOffset: 0x2000, source: from, destination: to)
+        case 5:
+            inner = PacketBuilder.ipv4(
+                source: from, destination: to, protocolNumber: 17, text, flagsAndOffset: 8)
+        default: inner = PacketBuilder.udp4(a, b, text, source: from, destination: to)
+        }
+        var packet = PacketBuilder(inner)
+        packet.options[0] = .endpoint(UInt64.random(in: 1...3, using: &dice))
+        return packet.bytes()
+    }
+}
