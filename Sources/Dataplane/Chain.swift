@@ -1,3 +1,5 @@
+import Wire
+
 /// Two processors, one after the other, as one: `Chain<Mine, Rules>`.
 ///
 /// The first decides first. Its `drop` is final: the second never sees the packet, nor does its

@@ -195,12 +195,12 @@ struct AdviceTests {
     @Test func `memory is stated`() throws {
         let configuration = try ConfigFile.parse(
             "listen: { workers: 3, io: packet }\nflows: { per-worker: 1024 }\n", path: "test.yaml")
-        let line = try MemoryWords.describe(configuration)
+        let line = try MemoryWords.describe(configuration, "f")
         let flows = FlowTable<RuleFlow>.byteCount(capacity: 1024)
         #expect(
             line.hasPrefix("memory: 3 workers, each \((flows + 1023) >> 10) KiB for 1024 flows"))
         #expect(line.hasSuffix("in all"))
-        let auto = try MemoryWords.describe(Configuration())
+        let auto = try MemoryWords.describe(Configuration(), "f")
         #expect(auto.contains("as many as this host would have"))
     }
 }

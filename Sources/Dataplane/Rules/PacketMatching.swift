@@ -8,7 +8,3 @@ extension Needle {
         self.count = count
     }
 }
-
-extension Packet {
-    }
-}
