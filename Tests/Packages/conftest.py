@@ -8,7 +8,7 @@ import pytest
 import lab as lab_module
 from gateway import Gateway
 from lab import ROOT, Lab
-from machine import Machine, Overlay
+from machine import Machine, Overlay, remove_leftovers
 
 DIST = Path(os.environ.get("SLUICE_DIST", ROOT / "dist"))
 
@@ -28,6 +28,7 @@ def dist():
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     lab_module.remove_leftovers()
+    remove_leftovers()
     network = Lab(tmp_path_factory.mktemp("lab"))
     yield network
     network.close()

@@ -14,6 +14,27 @@ BASE = Path(os.environ.get("SLUICE_ROOT", ROOT / ".cache" / "debian-root"))
 RESTLESS = ("run", "proc", "sys", "dev", "tmp", "var/log", "var/cache", "var/lib/dpkg", "var/lib/systemd", "var/tmp")
 
 
+SOURCE = "sluice-test-"
+
+
+def mount(kind, place, *options):
+    """Mounts bear the number of the process that made them: see remove_leftovers."""
+    run("mount", "-t", kind, *options, f"{SOURCE}{os.getpid()}", place)
+
+
+def unmount(place):
+    run("umount", "--lazy", place)
+
+
+def remove_leftovers():
+    """Mounts that a crashed earlier run left behind. Its machines end with their namespaces."""
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+        source, place = line.split()[:2]
+        owner = source.removeprefix(SOURCE)
+        if source.startswith(SOURCE) and not Path(f"/proc/{owner}").exists():
+            unmount(place)
+
+
 class Overlay:
     """A root of its own on top of the base, which nobody writes to."""
 
@@ -23,10 +44,10 @@ class Overlay:
         for path in (self.root, *parts):
             path.mkdir(parents=True)
         options = f"lowerdir={BASE},upperdir={parts[0]},workdir={parts[1]}"
-        run("mount", "-t", "overlay", "overlay", "-o", options, self.root)
+        mount("overlay", self.root, "-o", options)
 
     def close(self):
-        run("umount", "--lazy", self.root)
+        unmount(self.root)
 
     def files(self):
         """Every path of the root but what is restless."""

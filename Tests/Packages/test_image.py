@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "EndToEnd"))
 
 from lab import run
+from machine import mount, unmount
 from packets import geneve, outer, udp4
 
 USER = 65532
@@ -39,9 +40,9 @@ def image_root(buildah, image):
     container = buildah("from", image)
     root = buildah("mount", container)
     run("mkdir", "-p", f"{root}/proc")
-    run("mount", "-t", "proc", "proc", f"{root}/proc")
+    mount("proc", f"{root}/proc")
     yield root
-    run("umount", "--lazy", f"{root}/proc")
+    unmount(f"{root}/proc")
     buildah("rm", container)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from lab import ROOT, run
+from machine import mount, unmount
 
 FILES = """
     /etc/sluice /etc/sluice/sluice.yaml /usr/bin/sluice /usr/lib/sluice /usr/lib/sluice/set-nic
@@ -48,13 +49,13 @@ def test_it_installs_and_goes(dist, rpm_root):
     rpm = ("rpm", "--root", rpm_root, "--nosignature")
     run(*rpm, "-i", "--nodeps", "--noscripts", dist("sluice-[0-9]*.rpm"), dist("sluice-tools-*.rpm"))
     run("mkdir", "-p", rpm_root / "proc")
-    run("mount", "-t", "proc", "proc", rpm_root / "proc")
+    mount("proc", rpm_root / "proc")
     try:
         assert run("chroot", rpm_root, "/usr/bin/sluice", "version").stdout.startswith("sluice ")
         checked = run("chroot", rpm_root, "/usr/bin/sluice", "check", "/etc/sluice/sluice.yaml")
         assert checked.stdout
     finally:
-        run("umount", "--lazy", rpm_root / "proc")
+        unmount(rpm_root / "proc")
     run(*rpm, "-V", "--nodeps", "--noscripts", "sluice", "sluice-tools")
     run(*rpm, "-e", "--nodeps", "--noscripts", "sluice", "sluice-tools")
     left = [str(path.relative_to(rpm_root)) for path in rpm_root.rglob("*sluice*")]

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from lab import BIN, run
+from machine import mount, unmount
 from packets import geneve, outer, udp4
 
 PROGRAMS = ("sluice", "sluice-gen", "sluice-gwlb")
@@ -32,9 +33,9 @@ def empty_root(tmp_path_factory):
         shutil.copy(BIN / program, root)
     (root / "sluice.yaml").write_text(CONFIG)
     (root / "proc").mkdir()
-    run("mount", "-t", "proc", "proc", root / "proc")
+    mount("proc", root / "proc")
     yield root
-    run("umount", "--lazy", root / "proc")
+    unmount(root / "proc")
 
 
 def test_asking_works_in_an_empty_root(empty_root):
