@@ -184,7 +184,7 @@ LATER_NAMES = """
     nic_allowance_exceeded nic_allowance_exceeded_total
 """.split()
 # Beyond the appendix; a new one is entered here and in CHANGELOG.
-ADDED_NAMES = ["receive_errors_total"]
+ADDED_NAMES = ["receive_errors_total", "events_emitted_total", "events_lost_total"]
 REASONS = """
     outer_malformed outer_checksum source_not_allowed geneve_malformed geneve_version geneve_control
     geneve_critical_option geneve_protocol aws_options inner_malformed inner_header_checksum rule
