@@ -39,6 +39,7 @@ struct EgressLogger: PacketProcessor {
 
     mutating func adopt(_ configuration: Configuration) { self.configuration = configuration }
 
+    @inline(__always)
     mutating func process(
         _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {

@@ -9,6 +9,7 @@ struct SizeHistogram: PacketProcessor {
 
     init(configuration: NoConfiguration, worker: Int) {}
 
+    @inline(__always)
     mutating func process(
         _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
