@@ -84,6 +84,9 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     @inlinable public var destinationPort: UInt16 { layout.destinationPort }
     @inlinable public var source: IPv6Address { layout.source }
     @inlinable public var destination: IPv6Address { layout.destination }
+    /// The same with their version, for printing.
+    @inlinable public var sourceAddress: IPAddress { IPAddress(version: version, source) }
+    @inlinable public var destinationAddress: IPAddress { IPAddress(version: version, destination) }
     /// The GWLB endpoint's id.
     @inlinable public var endpoint: UInt64 { layout.options.endpoint }
     @inlinable public var isFragment: Bool { layout.isFragment }
@@ -99,6 +102,64 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     @inlinable @inline(__always)
     public func uses(port: UInt16) -> Bool {
         layout.hasPorts && (layout.sourcePort == port || layout.destinationPort == port)
+    }
+
+    /// Nil for the other version.
+    @inlinable
+    public var ipv4: IPv4Header? {
+        @inline(__always) get {
+            layout.version == 4 ? IPv4Header(view.prefix(layout.innerEnd), at: layout.inner) : nil
+        }
+    }
+
+    @inlinable
+    public var ipv6: IPv6Header? {
+        @inline(__always) get {
+            layout.version == 6 ? IPv6Header(view.prefix(layout.innerEnd), at: layout.inner) : nil
+        }
+    }
+
+    /// Nil for other protocols, later fragments and headers that are cut off.
+    @inlinable
+    public var udp: UDPHeader? {
+        @inline(__always) get {
+            guard layout.protocolNumber == IPProtocol.udp, !layout.isLaterFragment else {
+                return nil
+            }
+            return UDPHeader(view.prefix(layout.innerEnd), at: layout.transport)
+        }
+    }
+
+    @inlinable
+    public var tcp: TCPHeader? {
+        @inline(__always) get {
+            guard layout.protocolNumber == IPProtocol.tcp, !layout.isLaterFragment else {
+                return nil
+            }
+            return TCPHeader(view.prefix(layout.innerEnd), at: layout.transport)
+        }
+    }
+
+    /// The UDP or TCP payload, whole.
+    @inlinable
+    public var payload: Span<UInt8> {
+        @_lifetime(borrow self) @inline(__always) get {
+            // Sound: the parser has guarded [payload, payloadEnd).
+            let start = unsafe UnsafePointer(
+                view.pointer(layout.payload).assumingMemoryBound(to: UInt8.self))
+            return unsafe _overrideLifetime(
+                Span(_unsafeStart: start, count: payloadLength), borrowing: self)
+        }
+    }
+
+    /// The UDP or TCP payload, to be read step by step.
+    @inlinable
+    public var payloadReader: PayloadReader {
+        @_lifetime(borrow self) @inline(__always) get {
+            // Sound: as payload.
+            unsafe PayloadReader(
+                unsafeBase: UnsafeRawPointer(view.pointer(layout.payload)), count: payloadLength)
+        }
     }
 
     /// A byte of the payload. - Precondition: index < payloadLength.
@@ -153,6 +214,32 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     }
 
     // ---- Changes.
+
+    /// Replaces a range of the payload by other bytes, of any number, and repairs all lengths and
+    /// checksums. False = the packet is unchanged: there is no room within the MTU; or the bytes
+    /// of a fragment, or of a packet whose checksum says that it is damaged, were to change, or
+    /// the length of TCP.
+    ///
+    /// - Precondition: the range lies within the payload.
+    public mutating func replace(_ range: Range<Int>, with bytes: Span<UInt8>) -> Bool {
+        // On a copy, as replaceAll.
+        var rewrite = unsafe PacketRewrite(
+            base: base, room: room, layout: layout, facts: facts, mtu: mtu,
+            checksumPolicy: checksumPolicy, scratch: scratch, isRewritten: rewritten)
+        let isDone = unsafe bytes.withUnsafeBufferPointer { buffer in
+            unsafe rewrite.replace(range, with: buffer)
+        }
+        layout = rewrite.layout
+        rewritten = rewrite.isRewritten
+        return isDone
+    }
+
+    /// As the other `replace`, with a literal.
+    public mutating func replace(_ range: Range<Int>, with text: StaticString) -> Bool {
+        // Sound: a literal lives as long as the process.
+        unsafe replace(
+            range, with: Span(_unsafeStart: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
 
     /// Replaces every occurrence of `needle` from `start` on, left to right, not overlapping, not
     /// searching what was put in, and repairs all lengths and checksums. Fragments, and TCP unless

@@ -52,13 +52,37 @@ import Wire
         guard first >= 0 else { return .absent }
         if let reason = reasonNotToRewrite() { return .refused(reason) }
         let occurrences = noteOccurrences(of: needle, from: first)
-        let newEnd = layout.innerEnd + occurrences * growth
-        guard growth <= 0 || newEnd - layout.inner <= mtu, newEnd <= view.count, newEnd <= 0xFFFF
-        else {
-            return .refused(.tooBig)
-        }
+        guard hasRoom(growth: occurrences * growth) else { return .refused(.tooBig) }
         rewrite(Substitution(needle, replacement, count: occurrences))
         return .replaced(occurrences)
+    }
+
+    /// See Packet. - Parameter bytes: lie outside the packet.
+    mutating func replace(_ range: Range<Int>, with bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        precondition(
+            range.lowerBound >= 0 && range.upperBound <= layout.payloadEnd - layout.payload)
+        let growth = bytes.count - range.count
+        guard layout.isRewritable, growth == 0 || layout.protocolNumber == IPProtocol.udp,
+            hasRoom(growth: growth), reasonNotToRewrite() == nil
+        else { return false }
+        let at = layout.payload + range.lowerBound
+        // Sound: both lie in memory that outlives this call: the packet's, and what the caller
+        // lends. An empty one is nowhere read.
+        let old = unsafe Needle(
+            unsafeStart: UnsafePointer(view.pointer(at).assumingMemoryBound(to: UInt8.self)),
+            count: range.count)
+        let new = unsafe Needle(
+            unsafeStart: bytes.baseAddress ?? old.start, count: bytes.count)
+        // Sound: as noteOccurrences.
+        unsafe scratch.storeBytes(of: UInt16(truncatingIfNeeded: at), as: UInt16.self)
+        rewrite(Substitution(old, new, count: 1))
+        return true
+    }
+
+    private func hasRoom(growth: Int) -> Bool {
+        let newEnd = layout.innerEnd + growth
+        return (growth <= 0 || newEnd - layout.inner <= mtu) && newEnd <= view.count
+            && newEnd <= 0xFFFF
     }
 
     /// The offset of the next occurrence at or after `offset`, or -1.

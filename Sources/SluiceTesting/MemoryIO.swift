@@ -60,6 +60,7 @@ import SluiceCore
     /// - Parameters:
     ///   - burst: frames per burst.
     ///   - slotSize: bytes of a slot.
+    ///   - placement: where frames live.
     ///   - recordingSize: bytes kept of what is sent.
     public init(
         burst: Int = 64, slotSize: Int = 9216, placement: Placement = .slots,

@@ -33,3 +33,46 @@ public enum EndpointID {
         return UInt64(digits, radix: 16)
     }
 }
+
+/// An address of either IP version, as headers carry it; printed as RFC 5952 asks.
+public struct IPAddress: Equatable, Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
+    /// 4 or 6.
+    public var version: UInt8
+    /// An IPv4 address stands in the low 32 bits.
+    public var bits: IPv6Address
+
+    @inlinable @inline(__always)
+    public init(version: UInt8, _ bits: IPv6Address) {
+        self.version = version
+        self.bits = bits
+    }
+
+    public var description: String {
+        guard version != 4 else { return IPv4Address.format(UInt32(truncatingIfNeeded: bits.low)) }
+        let groups = (0..<8).map { index in
+            UInt16(
+                truncatingIfNeeded: (index < 4 ? bits.high : bits.low)
+                    >> UInt64(48 - index % 4 * 16))
+        }
+        let zeros = IPAddress.longestZeros(groups)
+        func text(_ part: ArraySlice<UInt16>) -> String {
+            part.map { String($0, radix: 16) }.joined(separator: ":")
+        }
+        guard zeros.count > 1 else { return text(groups[...]) }
+        return "\(text(groups[..<zeros.lowerBound]))::\(text(groups[zeros.upperBound...]))"
+    }
+
+    /// The first of the longest runs of zero groups (RFC 5952 §4.2.3).
+    private static func longestZeros(_ groups: [UInt16]) -> Range<Int> {
+        var longest = 0..<0
+        var start = 0
+        for end in 1...groups.count {
+            if groups[end - 1] != 0 {
+                start = end
+            } else if end - start > longest.count {
+                longest = start..<end
+            }
+        }
+        return longest
+    }
+}

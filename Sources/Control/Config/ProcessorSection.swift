@@ -131,7 +131,10 @@ private final class AskedKeys {
     private var open: Set<String> = []
 
     func ask(_ field: ConfigField) { asked[field.name, default: []] += [] }
-    func ask(_ key: String, of field: ConfigField) { asked[field.name, default: []].append(key) }
+    func ask(_ key: String, of field: ConfigField) {
+        guard asked[field.name]?.contains(key) != true else { return }
+        asked[field.name, default: []].append(key)
+    }
     func askAll(of field: ConfigField) { open.insert(field.name) }
 
     func noteOthers(in field: ConfigField) {
@@ -254,11 +257,14 @@ private struct KeyedFields<Key: CodingKey>: KeyedDecodingContainerProtocol {
         return decoder.field.child(key.stringValue)
     }
 
-    /// The property of the defaults with this name.
+    /// The property of the defaults with this name; nil where it is nil.
     private func fallback(_ key: Key) -> Any? {
-        decoder.defaults.flatMap { defaults in
-            Mirror(reflecting: defaults).children.first { $0.label == key.stringValue }?.value
+        let properties = decoder.defaults.map { Mirror(reflecting: $0).children }
+        guard let value = properties?.first(where: { $0.label == key.stringValue })?.value else {
+            return nil
         }
+        let mirror = Mirror(reflecting: value)
+        return mirror.displayStyle == .optional ? mirror.children.first?.value : value
     }
 
     private func missing(_ key: Key) -> DecodingError {
