@@ -4,7 +4,9 @@ import PacketIO
 /// The memory that an appliance with this configuration takes at its start, for `sluice check`.
 enum MemoryWords {
     /// - Throws: what cannot be compiled.
-    static func describe(_ configuration: Configuration, _ path: String) throws(ConfigErrors) -> String {
+    static func describe(
+        _ configuration: Configuration, _ path: String
+    ) throws(ConfigErrors) -> String {
         let run = configuration.run
         let allowed = CPUList.allowed()
         // CPUs that this host lacks may be there on the appliance's.
