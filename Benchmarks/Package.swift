@@ -13,6 +13,9 @@ let package = Package(
                 .product(name: "SluiceTesting", package: "sluice"),
             ]),
         .executableTarget(
+            name: "FlowCost",
+            dependencies: [.product(name: "SluiceCore", package: "sluice")]),
+        .executableTarget(
             name: "RuleCost",
             dependencies: [
                 .product(name: "SluiceCore", package: "sluice"),

@@ -172,7 +172,7 @@ public enum ConfigCheck {
         try configuration.checkSteering(path)
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]
-            + PolicyWords.describe(configuration)
+            + PolicyWords.describe(configuration) + MemoryWords.describe(configuration)
             + (PolicyWords.remarks(configuration.policy)
             + Shadows.of(configuration.policy)).map { "note: \($0)" }
     }

@@ -52,7 +52,7 @@ import Wire
         let found = try RuleSet(capacity: Rules.capacity)
         let fates = try FlowTable<Fate>(
             capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
-            fresh: .unknown)
+            fresh: .unknown, lifetimes: FlowLifetimes(all: Rules.fragmentIdle))
         self.worker = worker
         self.own = own
         self.found = found
@@ -198,7 +198,7 @@ import Wire
         key.lowPort = UInt16(truncatingIfNeeded: identification)
         key.highPort = UInt16(truncatingIfNeeded: identification &>> 16)
         key.fragment = FlowKey.isLow(layout.source, 0, layout.destination, 0) ? 1 : 2
-        return fates.find(key, cookie: 0, now: now, idle: Rules.fragmentIdle).slot
+        return fates.find(key, cookie: 0, now: now).slot
     }
 
     // ---- Events.
