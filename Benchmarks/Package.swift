@@ -19,6 +19,9 @@ let package = Package(
             ]),
         .target(name: "CMemmem"),
         .executableTarget(
+            name: "FlowCost",
+            dependencies: [.product(name: "SluiceCore", package: "sluice")]),
+        .executableTarget(
             name: "RuleCost",
             dependencies: [
                 "CMemmem",

@@ -2,12 +2,64 @@ import CSluice
 import PacketIO
 import Wire
 
+/// How far a flow is, which decides how long it may be idle.
+///
+/// TCP by RFC 9293 §3.3.2 as far as one looking on can tell: no sequence numbers are followed, so
+/// a packet out of the blue can shorten a life, and the next one keeps the flow alive all the same.
+public struct FlowPhase: Equatable, BitwiseCopyable, Sendable {
+    /// Index of its idle time: a load, not a choice.
+    @usableFromInline let index: UInt8
+    @inlinable @inline(__always) init(index: UInt8) { self.index = index }
+
+    /// Of a flow that begins.
+    @inlinable @inline(__always) init(_ key: FlowKey) {
+        // 6 is TCP. A literal: the compiler's gate refuses globals of other modules.
+        index = key.protocolNumber == 6 && key.fragment == 0 ? 1 : 0
+    }
+
+    @inlinable @inline(__always)
+    public static func == (a: FlowPhase, b: FlowPhase) -> Bool { a.index == b.index }
+
+    /// Not TCP, or fragments.
+    @inlinable public static var other: FlowPhase { FlowPhase(index: 0) }
+    /// TCP that was answered, or was met in mid-flow.
+    @inlinable public static var open: FlowPhase { FlowPhase(index: 1) }
+    /// A SYN that the other side has not answered.
+    @inlinable public static var opening: FlowPhase { FlowPhase(index: 2) }
+    /// One side has sent FIN.
+    @inlinable public static var halfClosed: FlowPhase { FlowPhase(index: 3) }
+    /// Both sides have, or one has sent RST.
+    @inlinable public static var closed: FlowPhase { FlowPhase(index: 4) }
+}
+
+/// Idle time after which a flow is over, nanoseconds.
+public struct FlowLifetimes: Equatable, BitwiseCopyable, Sendable {
+    public var other: UInt64 = 120_000_000_000
+    public var open: UInt64 = 350_000_000_000
+    public var opening: UInt64 = 30_000_000_000
+    public var halfClosed: UInt64 = 120_000_000_000
+    public var closed: UInt64 = 10_000_000_000
+
+    @inlinable public init() {}
+
+    /// The same for every phase.
+    @inlinable
+    public init(all idle: UInt64) {
+        (other, open, opening, halfClosed, closed) = (idle, idle, idle, idle, idle)
+    }
+
+    public subscript(phase: FlowPhase) -> UInt64 {
+        [other, open, opening, halfClosed, closed][Int(phase.index)]
+    }
+}
+
 /// One worker's flows: fixed capacity, open addressing with a bounded probe, in memory of the
 /// worker's node, allocated once.
 ///
 /// The table is a row of buckets of eight slots. A key can lie in its home bucket only, so a
 /// lookup reads one cache line of tags and, on a match, one slot. When a bucket is full, a flow
-/// that is over makes room, else the one that was idle longest.
+/// that is over makes room, else the one that would be over first, unless the table is told to
+/// keep live flows: then a new one finds no room.
 @safe public struct FlowTable<State: BitwiseCopyable>: ~Copyable {
     @inlinable static var bucketSize: Int { 8 }
 
@@ -15,50 +67,130 @@ import Wire
         @usableFromInline var key: FlowKey
         /// Monotonic nanoseconds of the last packet.
         @usableFromInline var lastSeen: UInt64
-        /// Idle time after which the flow is over, nanoseconds.
-        @usableFromInline var idle: UInt64
-        @usableFromInline var cookie: UInt32
+        /// Bits 0 to 31: the cookie. 32 to 39: the phase, 0 for that in which a flow begins. 40 to
+        /// 47: who has sent FIN (bits 0, 1) and SYN (2, 3), the low end of the key or the high one.
+        /// So one comparison tells a flow in its usual phase, with the same cookie.
+        @usableFromInline var mark: UInt64
         @usableFromInline var state: State
 
         @inlinable @inline(__always)
-        init(key: FlowKey, lastSeen: UInt64, idle: UInt64, cookie: UInt32, state: State) {
+        init(key: FlowKey, lastSeen: UInt64, cookie: UInt32, state: State) {
             self.key = key
             self.lastSeen = lastSeen
-            self.idle = idle
-            self.cookie = cookie
+            mark = UInt64(cookie)
             self.state = state
+        }
+
+        @inlinable var phase: FlowPhase {
+            @inline(__always) get {
+                let index = UInt8(truncatingIfNeeded: mark &>> 32)
+                return index == 0 ? FlowPhase(key) : FlowPhase(index: index)
+            }
+            @inline(__always) set {
+                let isRare = newValue.index > FlowPhase.open.index
+                mark &= isRare ? 0xFF00_FFFF_FFFF : 0xFFFF_FFFF
+                if isRare { mark |= UInt64(newValue.index) &<< 32 }
+            }
+        }
+
+        @inlinable var sides: UInt8 {
+            @inline(__always) get { UInt8(truncatingIfNeeded: mark &>> 40) }
+            @inline(__always) set { mark = mark & 0xFF_FFFF_FFFF | UInt64(newValue) &<< 40 }
+        }
+
+        @inlinable var cookie: UInt32 {
+            @inline(__always) get { UInt32(truncatingIfNeeded: mark) }
+            @inline(__always) set { mark = mark & ~0xFFFF_FFFF | UInt64(newValue) }
         }
     }
 
     /// What a lookup found, for the counters.
     @frozen public struct Lookup: BitwiseCopyable, Sendable {
+        /// Negative: a new flow that found no room.
         public var slot = 0
-        public var isNew = false
-        public var isExpired = false
-        public var isEvicted = false
-        public var isCookieChange = false
+        /// One test tells that nothing is to be counted.
+        @usableFromInline var events: UInt8
 
-        @inlinable public init() {}
+        @inlinable public init() { events = 0 }
+
+        @inlinable public var isNew: Bool {
+            get { events & 1 != 0 }
+            set { events = events & ~1 | (newValue ? 1 : 0) }
+        }
+        @inlinable public var isExpired: Bool {
+            get { events & 2 != 0 }
+            set { events = events & ~2 | (newValue ? 2 : 0) }
+        }
+        @inlinable public var isEvicted: Bool {
+            get { events & 4 != 0 }
+            set { events = events & ~4 | (newValue ? 4 : 0) }
+        }
+        @inlinable public var isCookieChange: Bool {
+            get { events & 8 != 0 }
+            set { events = events & ~8 | (newValue ? 8 : 0) }
+        }
+
+        /// Something is to be counted or followed.
+        ///
+        /// - Parameter flags: those of TCP; 0 without.
+        @inlinable @inline(__always)
+        public func hasEvents(flags: UInt8) -> Bool { flags & 0b111 | events != 0 }
+
+        /// The packet may bring its flow into another phase: by FIN, SYN or RST (RFC 9293 §3.1:
+        /// bits 0 to 2), or as an answer.
+        @inlinable @inline(__always)
+        public func mayTurn(flags: UInt8) -> Bool { flags & 0b111 | events & 16 != 0 }
     }
 
     /// Slots.
     public let capacity: Int
+    /// May change at any time: what counts is how long a flow has been idle when it is looked at.
+    @inlinable public var lifetimes: FlowLifetimes {
+        // Sound: there is room for five, and an index is at most 4.
+        get {
+            var value = FlowLifetimes()
+            value.other = unsafe times[0]
+            value.open = unsafe times[1]
+            value.opening = unsafe times[2]
+            value.halfClosed = unsafe times[3]
+            value.closed = unsafe times[4]
+            return value
+        }
+        set {
+            unsafe times[0] = newValue.other
+            unsafe times[1] = newValue.open
+            unsafe times[2] = newValue.opening
+            unsafe times[3] = newValue.halfClosed
+            unsafe times[4] = newValue.closed
+            soonest = min(Int64(bitPattern: newValue.other), Int64(bitPattern: newValue.open))
+        }
+    }
+    /// A full bucket gives up a live flow for a new one.
+    public var evictsLiveFlows = true
     @usableFromInline let bucketMask: Int
     @usableFromInline let seed: UInt64
     /// One tag per slot, 0 = empty.
     @usableFromInline let tags: UnsafeMutablePointer<UInt32>
     @usableFromInline let slots: UnsafeMutablePointer<Slot>
+    /// No flow in a usual phase is over before it has been idle for so long.
+    @usableFromInline var soonest: Int64 = 0
+    /// `lifetimes` by the index of a phase.
+    @usableFromInline let times: UnsafeMutablePointer<UInt64>
     @usableFromInline let fresh: State
     @usableFromInline var sweepBucket = 0
     @usableFromInline var liveCount = 0
     /// Flows in the table, those idle too long but not swept yet included.
     @inlinable public var live: Int { liveCount }
+    @inlinable public var bucketCount: Int { bucketMask &+ 1 }
 
     /// - Parameters:
     ///   - capacity: slots, a power of two from 8 on.
     ///   - seed: keeps outsiders from aiming at one bucket.
     /// - Throws: ENOMEM.
-    public init(capacity: Int, node: Int32, seed: UInt64, fresh: State) throws(IOFailure) {
+    public init(
+        capacity: Int, node: Int32, seed: UInt64, fresh: State,
+        lifetimes: FlowLifetimes = FlowLifetimes()
+    ) throws(IOFailure) {
         precondition(capacity >= 8 && capacity & (capacity - 1) == 0)
         let tagBytes = capacity * MemoryLayout<UInt32>.stride
         let slotBytes = capacity * MemoryLayout<Slot>.stride
@@ -75,9 +207,12 @@ import Wire
         self.fresh = fresh
         unsafe tags = tagMemory.bindMemory(to: UInt32.self, capacity: capacity)
         unsafe slots = slotMemory.bindMemory(to: Slot.self, capacity: capacity)
+        unsafe times = .allocate(capacity: 5)
+        self.lifetimes = lifetimes
     }
 
     deinit {
+        unsafe times.deallocate()
         unsafe sluice_node_free(tags, capacity * MemoryLayout<UInt32>.stride)
         unsafe sluice_node_free(slots, capacity * MemoryLayout<Slot>.stride)
     }
@@ -104,11 +239,17 @@ import Wire
         }
     }
 
+    /// How far the flow in a slot is.
+    public func phase(_ slot: Int) -> FlowPhase {
+        precondition(slot >= 0 && slot < capacity)
+        return unsafe slots[slot].phase
+    }
+
+    // ---- Lookup.
+
     /// Finds the flow or makes it.
     @inlinable @inline(__always)
-    public mutating func find(
-        _ key: FlowKey, cookie: UInt32, now: UInt64, idle: @autoclosure () -> UInt64
-    ) -> Lookup {
+    public mutating func find(_ key: FlowKey, cookie: UInt32, now: UInt64) -> Lookup {
         let hash = key.hash(seed: seed)
         // 0 means empty.
         let tag = UInt32(truncatingIfNeeded: hash &>> 32) | 1
@@ -117,89 +258,132 @@ import Wire
         // Sound below: home + i < capacity for every i < bucketSize.
         for i in 0..<FlowTable.bucketSize
         where unsafe tags[home &+ i] == tag && slots[home &+ i].key == key {
+            let slot = unsafe slots + (home &+ i)
+            let idle = unsafe Int64(bitPattern: now &- slot.pointee.lastSeen)
+            if unsafe idle > soonest || slot.pointee.mark != UInt64(cookie) {
+                return renew(home &+ i, cookie: cookie, now: now)
+            }
+            unsafe slot.pointee.lastSeen = now
             lookup.slot = home &+ i
-            refresh(&lookup, cookie: cookie, now: now, idle: idle())
             return lookup
         }
-        return insert(
-            Slot(key: key, lastSeen: now, idle: idle(), cookie: cookie, state: fresh), tag, home)
+        return insert(Slot(key: key, lastSeen: now, cookie: cookie, state: fresh), tag, home)
+    }
+
+    /// Signed: a clock that steps back ends no flow.
+    @unsafe @inlinable @inline(__always)
+    func isOver(_ slot: UnsafeMutablePointer<Slot>, _ now: UInt64) -> Bool {
+        unsafe Int64(bitPattern: now &- slot.pointee.lastSeen)
+            > Int64(bitPattern: times[Int(slot.pointee.phase.index)])
     }
 
     /// Out of line: the first packet of a flow pays, not every one.
     @inlinable @inline(never)
     mutating func insert(_ slot: Slot, _ tag: UInt32, _ home: Int) -> Lookup {
         var lookup = Lookup()
-        lookup.slot = place(home, now: slot.lastSeen, &lookup)
         lookup.isNew = true
+        lookup.slot = place(home, now: slot.lastSeen, &lookup)
+        guard lookup.slot >= 0 else { return lookup }
         unsafe tags[lookup.slot] = tag
         unsafe slots[lookup.slot] = slot
         return lookup
     }
 
-    /// A flow seen again: alive, or over and begun anew with the same addresses.
-    @inlinable @inline(__always)
-    mutating func refresh(
-        _ lookup: inout Lookup, cookie: UInt32, now: UInt64, idle: @autoclosure () -> UInt64
-    ) {
-        let slot = unsafe slots + lookup.slot
-        if unsafe now &- slot.pointee.lastSeen > slot.pointee.idle {
+    /// A flow seen again that may be over, whose cookie changed, or that is in a rare phase.
+    ///
+    /// GWLB gives every flow a cookie. Another one on the same addresses means that GWLB began the
+    /// flow anew: after a closed one it is another flow; else the ends may go on with the same one
+    /// (after a failover), so its state stays.
+    @inlinable @inline(never)
+    mutating func renew(_ index: Int, cookie: UInt32, now: UInt64) -> Lookup {
+        var lookup = Lookup()
+        lookup.slot = index
+        let slot = unsafe slots + index
+        let isOver = unsafe isOver(slot, now)
+        let isOther = unsafe slot.pointee.cookie != cookie
+        lookup.isCookieChange = !isOver && isOther
+        if unsafe isOver || isOther && slot.pointee.phase == .closed {
+            unsafe begin(slot, FlowPhase(slot.pointee.key))
             lookup.isExpired = true
             lookup.isNew = true
-            unsafe slot.pointee.state = fresh
-            unsafe slot.pointee.idle = idle()
         }
-        if unsafe slot.pointee.cookie != cookie {
-            lookup.isCookieChange = !lookup.isExpired
-            unsafe slot.pointee.cookie = cookie
-            unsafe slot.pointee.idle = idle()
-        }
+        if unsafe slot.pointee.phase.index > FlowPhase.open.index { lookup.events |= 16 }
+        unsafe slot.pointee.cookie = cookie
         unsafe slot.pointee.lastSeen = now
+        return lookup
     }
 
-    /// A slot of the bucket for a new flow: an empty one, else one that is over, else the one
-    /// idle longest.
+    /// Another flow with the same key.
+    @unsafe @inlinable
+    func begin(_ slot: UnsafeMutablePointer<Slot>, _ phase: FlowPhase) {
+        unsafe slot.pointee.state = fresh
+        unsafe slot.pointee.phase = phase
+        unsafe slot.pointee.sides = 0
+    }
+
+    /// A slot of the bucket for a new flow: an empty one, else one that is over, else the one that
+    /// would be over first; or a negative number.
     @inlinable
     mutating func place(_ home: Int, now: UInt64, _ lookup: inout Lookup) -> Int {
-        var oldest = home
-        var over: Int?
+        var first = home
+        var least = Int64.max
         for i in home..<(home &+ FlowTable.bucketSize) {
             if unsafe tags[i] == 0 {
                 liveCount &+= 1
                 return i
             }
-            if unsafe now &- slots[i].lastSeen > slots[i].idle { over = i }
-            if unsafe slots[i].lastSeen < slots[oldest].lastSeen { oldest = i }
+            // What is left of its life; a clock that stepped back gives more.
+            let left =
+                unsafe Int64(bitPattern: times[Int(slots[i].phase.index)])
+                &- Int64(bitPattern: now &- slots[i].lastSeen)
+            if left < least {
+                least = left
+                first = i
+            }
         }
-        lookup.isExpired = over != nil
-        lookup.isEvicted = over == nil
-        return over ?? oldest
+        lookup.isExpired = least < 0
+        guard least < 0 || evictsLiveFlows else { return -1 }
+        lookup.isEvicted = least >= 0
+        return first
     }
 
-    /// Follows the beginning and the end of a connection. RFC 9293 §3.1: FIN, SYN, RST and ACK are
-    /// bits 0, 1, 2 and 4.
-    @inlinable @inline(__always)
-    mutating func followTCP(_ slot: Int, flags: UInt8, settings: PathSettings) {
-        if flags & 0b1_0010 == 0b0_0010 { reopen(slot, idle: settings.tcpIdle) }
-        if flags & 0b101 != 0 { close(slot, idle: settings.closedIdle) }
-    }
+    // ---- TCP.
 
-    /// Shortens a flow's life after FIN or RST.
-    @inlinable @inline(__always)
-    public mutating func close(_ slot: Int, idle: UInt64) {
+    /// Follows a connection by a packet's flags. True when the packet begins another flow with the
+    /// same key: a SYN after the end of the one before.
+    ///
+    /// - Parameters:
+    ///   - isLow: the packet runs from the low end of the key to the high one.
+    ///   - isNew: the lookup of this packet made the flow.
+    @inlinable @inline(never)
+    public mutating func follow(_ slot: Int, flags: UInt8, isLow: Bool, isNew: Bool) -> Bool {
         assert(slot >= 0 && slot < capacity)
         // Sound: slot < capacity.
-        unsafe slots[slot].idle = idle
+        let flow = unsafe slots + slot
+        let side: UInt8 = isLow ? 1 : 2
+        if flags & 0b100 != 0 {
+            unsafe flow.pointee.phase = .closed
+            return false
+        }
+        var begins = false
+        if flags & 0b1_0010 == 0b0_0010 {
+            begins = unsafe flow.pointee.phase == .closed
+            if isNew || begins {
+                unsafe begin(flow, .opening)
+                unsafe flow.pointee.sides = side &<< 2
+            }
+        }
+        if unsafe flow.pointee.phase == .opening, unsafe flow.pointee.sides & (side &<< 2) == 0 {
+            unsafe flow.pointee.phase = .open
+        }
+        if flags & 0b1 != 0, unsafe flow.pointee.phase != .closed {
+            unsafe flow.pointee.sides |= side
+            unsafe flow.pointee.phase = flow.pointee.sides & 0b11 == 0b11 ? .closed : .halfClosed
+        }
+        return begins
     }
 
-    /// Begins a flow anew that was closed: a SYN on the same addresses is another connection.
-    @inlinable @inline(__always)
-    public mutating func reopen(_ slot: Int, idle: UInt64) {
-        assert(slot >= 0 && slot < capacity)
-        // Sound: slot < capacity.
-        guard unsafe slots[slot].idle != idle else { return }
-        unsafe slots[slot].idle = idle
-        unsafe slots[slot].state = fresh
-    }
+    // ---- Time.
 
     /// Frees what has been idle too long in the next `buckets` buckets; returns how many flows.
     @inlinable
@@ -208,7 +392,7 @@ import Wire
         for _ in 0..<buckets {
             let home = sweepBucket &* FlowTable.bucketSize
             for i in home..<(home &+ FlowTable.bucketSize)
-            where unsafe tags[i] != 0 && now &- slots[i].lastSeen > slots[i].idle {
+            where unsafe tags[i] != 0 && isOver(slots + i, now) {
                 unsafe tags[i] = 0
                 freed &+= 1
             }

@@ -19,11 +19,23 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     /// Idle times of flows, nanoseconds.
     public var tcpIdle: UInt64 = 350_000_000_000
     public var otherIdle: UInt64 = 120_000_000_000
-    /// Idle time after FIN or RST, nanoseconds.
-    public var closedIdle: UInt64 = 10_000_000_000
+    /// A new flow that finds no room in the flow table is dropped; else it takes the place of the
+    /// flow that would be over first.
+    public var dropsWhenFull = false
     public var allowedSources = AddressSet()
 
     @inlinable public init() {}
+
+    /// What a flow's idle time is by its phase; a short `tcpIdle` is the longest of TCP.
+    @inlinable public var lifetimes: FlowLifetimes {
+        var times = FlowLifetimes()
+        times.other = otherIdle
+        times.open = tcpIdle
+        times.opening = min(times.opening, tcpIdle)
+        times.halfClosed = min(times.halfClosed, tcpIdle)
+        times.closed = min(times.closed, tcpIdle)
+        return times
+    }
 }
 
 /// A short list of IPv4 prefixes in memory that lives as long as the process, or as long as the

@@ -23,6 +23,9 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     @usableFromInline let scratch: UnsafeMutableRawPointer
     @usableFromInline let scratchSize: Int
     @usableFromInline var nextHousekeeping: UInt64 = 0
+    @usableFromInline var nextGauges: UInt64 = 0
+    /// The table has been swept as far as is due by this time.
+    @usableFromInline var sweptUntil: UInt64 = 0
     @usableFromInline var endpoints: EndpointCounter
     @usableFromInline let link: WorkerLink
     private let ownsLink: Bool
@@ -31,9 +34,12 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
 
     /// How long an idle worker sleeps at most: it beats a few times a second.
     @inlinable static var sleepMilliseconds: Int32 { 250 }
-    @inlinable static var housekeepingInterval: UInt64 { 250_000_000 }
-    /// An idle table is swept once in so many housekeepings (about 30 s).
-    @inlinable static var sweepRounds: Int { 120 }
+    @inlinable static var gaugeInterval: UInt64 { 250_000_000 }
+    /// Often: the steps of a sweep through a large table must not hold packets up.
+    @inlinable static var housekeepingInterval: UInt64 { 1_000_000 }
+    /// The whole table is swept in this time, under load and idle: a flow that is over leaves the
+    /// table, and the gauge of live flows, at most this much later.
+    @inlinable static var sweepTime: UInt64 { 30_000_000_000 }
 
     /// A worker with the processor and the settings of the snapshot that was published to its
     /// link; it adopts later ones as they come.
@@ -197,23 +203,34 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                 && processor.forwardsUndecodable(layout.options, settings)
             verdict = passes ? .forward : .drop(reason)
         } else {
-            let isTCP = layout.protocolNumber == IPProtocol.tcp
             let found = flows.find(
-                layout.flowKey, cookie: layout.options.cookie, now: now,
-                idle: isTCP ? settings.tcpIdle : settings.otherIdle)
-            if found.isNew { counters.add(.flowsCreated) }
-            if found.isExpired { counters.add(.flowsExpired) }
-            if found.isEvicted { counters.add(.flowsEvicted) }
-            if found.isCookieChange { counters.add(.flowCookieChanges) }
-            if isTCP {
-                flows.followTCP(found.slot, flags: layout.tcpFlags, settings: settings)
+                layout.flowKey, cookie: layout.options.cookie, now: now)
+            // Nearly every packet is one of a known flow that changes nothing about it.
+            var hasRoom = true
+            if found.hasEvents(flags: layout.tcpFlags) {
+                hasRoom = Worker.note(found, counters)
+                if hasRoom, found.mayTurn(flags: layout.tcpFlags), !layout.isFragment {
+                    let isLow = FlowKey.isLow(
+                        layout.source, layout.sourcePort, layout.destination,
+                        layout.destinationPort)
+                    if flows.follow(
+                        found.slot, flags: layout.tcpFlags, isLow: isLow, isNew: found.isNew)
+                    {
+                        counters.add(.flowsCreated)
+                        counters.add(.flowsExpired)
+                    }
+                }
             }
-            var packet = unsafe Packet(
-                roomy, layout, facts: facts, settings: settings, scratch: scratch)
-            var context = ProcessorContext<Processor>(
-                now: now, worker: index, counters: counters, link: link)
-            verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
-            if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
+            if hasRoom {
+                var packet = unsafe Packet(
+                    roomy, layout, facts: facts, settings: settings, scratch: scratch)
+                var context = ProcessorContext<Processor>(
+                    now: now, worker: index, counters: counters, link: link)
+                verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
+                if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
+            } else {
+                verdict = .drop(.flowTableFull)
+            }
         }
         switch verdict {
         case .drop(let reason):
@@ -226,6 +243,20 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             unsafe frame.pointee.isAnswer = true
             if layout.hasEndpoint { endpoints.count(layout.options.endpoint, isForwarded: true) }
         }
+    }
+
+    /// Counts what a lookup found. False when the flow found no room. Static: a borrowed worker
+    /// would be copied.
+    @inlinable @inline(never)
+    static func note(
+        _ found: FlowTable<Processor.FlowState>.Lookup, _ counters: CounterBlock
+    ) -> Bool {
+        guard found.slot >= 0 else { return false }
+        if found.isNew { counters.add(.flowsCreated) }
+        if found.isExpired { counters.add(.flowsExpired) }
+        if found.isEvicted { counters.add(.flowsEvicted) }
+        if found.isCookieChange { counters.add(.flowCookieChanges) }
+        return true
     }
 
     /// Swaps the two outer addresses. Ports stay. Both checksums stay right: a ones'-complement
@@ -251,14 +282,41 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         }
     }
 
-    /// A few times a second: flows that are over, and gauges.
+    /// Now and then: flows that are over, and gauges.
     @inlinable @inline(never)
     mutating func keepHouse(_ now: UInt64) {
         nextHousekeeping = now &+ Worker.housekeepingInterval
-        let buckets = max(1, flows.capacity / 8 / Worker.sweepRounds)
+        // The processor may have changed the settings. What has passed is counted by how long
+        // flows have been idle, so a change reaches those in the table too.
+        flows.lifetimes = settings.lifetimes
+        flows.evictsLiveFlows = !settings.dropsWhenFull
+        var buckets = dueBuckets(now)
+        if now >= nextGauges {
+            nextGauges = now &+ Worker.gaugeInterval
+            counters.set(.kernelDrops, io.kernelDrops)
+            // Of a small table, more than is due.
+            buckets = max(1, buckets)
+        }
         let expired = flows.sweep(buckets: buckets, now: now)
         if expired > 0 { counters.add(.flowsExpired, UInt64(truncatingIfNeeded: expired)) }
         counters.set(.flowsLive, UInt64(truncatingIfNeeded: flows.live))
-        counters.set(.kernelDrops, io.kernelDrops)
+    }
+
+    /// Buckets to sweep since the last time: their share of the table is that of the time in
+    /// `sweepTime`.
+    @inlinable
+    mutating func dueBuckets(_ now: UInt64) -> Int {
+        let elapsed = now &- sweptUntil
+        // At the start the table is empty; after a long stop all of it is due.
+        guard elapsed < Worker.sweepTime else {
+            let isFirst = sweptUntil == 0
+            sweptUntil = now
+            return isFirst ? 0 : flows.bucketCount
+        }
+        let count = UInt64(truncatingIfNeeded: flows.bucketCount)
+        let due = elapsed &* count / Worker.sweepTime
+        // What is left over is due the next time.
+        sweptUntil &+= due &* Worker.sweepTime / count
+        return Int(truncatingIfNeeded: due)
     }
 }

@@ -43,6 +43,11 @@ struct ConfigTests {
             "fragments: drop, rules: [{ name: n, match: { flow: new }, action: drop }]",
             "flow (rule 'n')"
         ),
+        (
+            "fragments: drop, rules: [{ name: r, match: { rate: { packets-per-second: 5 } }, "
+                + "action: drop }]",
+            "rate (rule 'r')"
+        ),
         ("fragments: drop, on-unknown-tcp: drop", "on-unknown-tcp: drop"),
         ("fragments: drop", nil),
     ])
@@ -115,7 +120,7 @@ struct ConfigTests {
             geneve:
               { require-aws-options: false, outer-checksum: zero, verify-outer-checksum: always }
             mtu: 1400
-            flows: { per-worker: 1024, tcp-idle: 10s, other-idle: 5s }
+            flows: { per-worker: 1024, tcp-idle: 10s, other-idle: 5s, on-full: drop }
             policy: { on-error: forward }
             log: { level: debug, format: json }
             """)
@@ -143,6 +148,7 @@ struct ConfigTests {
         #expect(run.flowsPerWorker == 1024)
         #expect(run.settings.tcpIdle == 10_000_000_000)
         #expect(run.settings.otherIdle == 5_000_000_000)
+        #expect(run.settings.dropsWhenFull)
         #expect(run.settings.forwardsUndecodable)
         #expect(configuration.logLevel == .debug)
         #expect(configuration.logFormat == .json)
@@ -221,6 +227,49 @@ struct ConfigTests {
                 "note: rule strongly-typed: each 'weakly typed' adds 2 bytes: a packet that grows "
                     + "beyond mtu, 8500 bytes, is dropped (too_big)",
             ])
+    }
+
+    @Test func `limits and their memory in plain words`() throws {
+        let path = Self.examples.appending(path: "rate-limit.yaml").path()
+        let words = try ConfigCheck.describe(path)
+        #expect(
+            words[2]
+                == "  1. connection-flood: TCP, with SYN without ACK, what exceeds 100 packets "
+                + "per second of each source (200 at once) -> log, then drop")
+        #expect(
+            words[3] == "  2. ping-flood: ICMP or ICMPv6, what exceeds 1000 packets per second "
+                + "(100 at once) -> drop")
+        #expect(words.contains("limits of each worker: 1585 KiB"))
+    }
+
+    @Test func `a rate has a burst of a tenth, and is the whole appliance's, unless said`() throws {
+        let rules = try parse(
+            """
+            policy:
+              rules:
+                - { name: a, match: { rate: { packets-per-second: 500 } }, action: drop }
+                - { name: b, match: { rate: { packets-per-second: 5 } }, action: drop }
+                - name: c
+                  match: { rate: { packets-per-second: 7, burst: 9, per: source } }
+                  action: drop
+                - { name: d, match: { rate: { packets-per-second: 1, per: flow } }, action: drop }
+                - { name: e, match: { rate: { packets-per-second: 1, per: endpoint } }, action: drop }
+            """
+        ).policy.main.rules
+        #expect(rules[0].match.rate == Match.Rate(packetsPerSecond: 500, burst: 50, per: .all))
+        #expect(rules[1].match.rate?.burst == 1)
+        #expect(rules[2].match.rate == Match.Rate(packetsPerSecond: 7, burst: 9, per: .source))
+        #expect(rules[3].match.rate?.per == .flow)
+        #expect(rules[4].match.rate?.per == .endpoint)
+        let policy = try parse(
+            """
+            policy:
+              rules:
+                - { name: a, match: { rate: { packets-per-second: 5 } }, action: drop }
+                - { name: b, match: { port: 53 }, action: drop }
+            """
+        ).policy
+        #expect(Shadows.of(policy).isEmpty, "what stays within the limit goes on")
     }
 
     @Test func `rules that can never match are named`() throws {

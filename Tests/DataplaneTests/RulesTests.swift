@@ -273,6 +273,63 @@ struct RulesTests {
         #expect(isForwarded(bench.outcome(of: udp)))
     }
 
+    /// A refused SYN opens nothing; after RST and another SYN the answer is awaited anew.
+    @Test func `what is established ends with the connection`() throws {
+        let out = rule("out", .forward) {
+            $0.source = [AddressRange(isIPv6: false, address: 0xC0A8_010A, length: 32)]
+        }
+        let answers = rule("answers", .forward) { $0.flow = .established }
+        var strict = policy(out, answers, dropsByDefault: true)
+        strict.dropsUnknownTCP = true
+        var bench = try RuleBench(strict)
+        // The other side may neither open nor go on.
+        #expect(bench.outcome(of: tcp(80, 5, 0x02, back: true)) == .dropped(.default))
+        #expect(bench.outcome(of: tcp(5, 80, 0x10)) == .dropped(.unknownTCP))
+        #expect(isForwarded(bench.outcome(of: tcp(5, 80, 0x02))))
+        #expect(isForwarded(bench.outcome(of: tcp(80, 5, 0x12, back: true))))
+        #expect(isForwarded(bench.outcome(of: tcp(80, 5, 0x14, back: true))))
+        // Closed: a SYN from the other side is a new flow, of which nothing was forwarded.
+        #expect(bench.outcome(of: tcp(80, 5, 0x02, back: true)) == .dropped(.default))
+        #expect(bench.outcome(of: tcp(80, 5, 0x10, back: true)) == .dropped(.unknownTCP))
+        // Idle for too long is over too.
+        #expect(isForwarded(bench.outcome(of: tcp(7, 80, 0x02))))
+        #expect(isForwarded(bench.outcome(of: tcp(80, 7, 0x12, back: true))))
+        bench.worker.io.advance(nanoseconds: 351_000_000_000)
+        #expect(bench.outcome(of: tcp(80, 7, 0x18, back: true)) == .dropped(.unknownTCP))
+    }
+
+    @Test func `new and established part the packets of UDP and ICMP too`() throws {
+        var bench = try RuleBench(
+            policy(
+                rule("new", nil) { $0.flow = .new },
+                rule("established", nil) { $0.flow = .established }))
+        func udp(_ back: Bool) -> [UInt8] {
+            let (a, b) = (0xC0A8_010A as UInt32, 0xC0A8_020A as UInt32)
+            return PacketBuilder(
+                PacketBuilder.udp4(
+                    back ? 53 : 9, back ? 9 : 53, bytes("x"), source: back ? b : a,
+                    destination: back ? a : b)
+            ).bytes()
+        }
+        for back in [false, false, true, true, false] {
+            #expect(isForwarded(bench.outcome(of: udp(back))))
+        }
+        #expect((0..<2).map { bench.snapshot.hits(rule: $0) } == [2, 3])
+    }
+
+    @Test func `a sample counts both directions, and dropped packets`() throws {
+        var sample = rule("sample", .drop) { $0.sampleEvery = 3 }
+        sample.match.protocols = ByteSet([6])
+        var bench = try RuleBench(policy(sample))
+        let fates = (0..<7).map { i in
+            isForwarded(
+                bench.outcome(
+                    of: tcp(i % 2 == 0 ? 5 : 80, i % 2 == 0 ? 80 : 5, 0x10, back: i % 2 == 1)))
+        }
+        #expect(fates == [false, true, true, false, true, true, false])
+        #expect(bench.snapshot.hits(rule: 0) == 3)
+    }
+
     // ---- Fragments.
 
     private func fragments(_ number: UInt8 = 17) -> (first: [UInt8], later: [UInt8]) {

@@ -201,12 +201,12 @@ struct WorkerTests {
         #expect(bench.counters.read(.flowsCreated) == 2)
     }
 
-    /// Seconds by protocol, and after FIN and RST.
+    /// Seconds by protocol; unanswered, after FIN of one side, and after RST.
     static let idleTimes: [(inner: [UInt8], seconds: UInt64)] = [
         (PacketBuilder.udp4(1, 2, []), 120), (PacketBuilder.icmp4(type: 8, sequence: 1), 120),
         (PacketBuilder.tcp4(1, 2, [], flags: 0x10), 350),
-        (PacketBuilder.tcp4(1, 2, [], flags: 0x02), 350),
-        (PacketBuilder.tcp4(1, 2, [], flags: 0x11), 10),
+        (PacketBuilder.tcp4(1, 2, [], flags: 0x02), 30),
+        (PacketBuilder.tcp4(1, 2, [], flags: 0x11), 120),
         (PacketBuilder.tcp4(1, 2, [], flags: 0x04), 10),
     ]
 
@@ -224,6 +224,76 @@ struct WorkerTests {
             #expect(bench.counters.read(.flowsExpired) == (isOver ? 1 : 0))
             #expect(bench.counters.read(.flowsLive) == (isOver ? 0 : 1))
         }
+    }
+
+    /// Steps of a connection: who sends which flags, and how long the flow may be idle after it.
+    @Test func `a connection lives by how far it is`() throws {
+        let steps: [(isBack: Bool, flags: UInt8, seconds: UInt64)] = [
+            (false, 0x02, 30), (false, 0x02, 30), (true, 0x12, 350), (false, 0x10, 350),
+            (true, 0x18, 350), (false, 0x11, 120), (true, 0x18, 120), (true, 0x11, 10),
+            (false, 0x10, 10), (false, 0x02, 30), (true, 0x14, 10),
+        ]
+        for end in steps.indices {
+            var bench = try Bench(flowCapacity: 8)
+            for step in steps[...end] {
+                let (a, b) = (0xC0A8_010A as UInt32, 0xC0A8_020A as UInt32)
+                let inner = PacketBuilder.tcp4(
+                    step.isBack ? 80 : 5, step.isBack ? 5 : 80, [], flags: step.flags,
+                    source: step.isBack ? b : a, destination: step.isBack ? a : b)
+                bench.worker.io.enqueue(PacketBuilder(inner).bytes())
+            }
+            bench.runDry()
+            // The second SYN came after the end of the first connection.
+            let begun: UInt64 = end >= 9 ? 1 : 0
+            #expect(bench.counters.read(.flowsCreated) == 1 + begun)
+            #expect(bench.counters.read(.flowsExpired) == begun)
+            for (wait, isOver) in [(steps[end].seconds, false), (1, true)] as [(UInt64, Bool)] {
+                bench.worker.io.advance(nanoseconds: wait * 1_000_000_000)
+                bench.runDry()
+                #expect(bench.counters.read(.flowsLive) == (isOver ? 0 : 1), "step \(end)")
+            }
+        }
+    }
+
+    @Test func `other idle times reach flows that are there`() throws {
+        var bench = try Bench(flowCapacity: 8)
+        bench.worker.io.enqueue(PacketBuilder(PacketBuilder.tcp4(1, 2, [], flags: 0x10)).bytes())
+        bench.runDry()
+        bench.worker.settings.tcpIdle = 5_000_000_000
+        bench.worker.io.advance(nanoseconds: 6_000_000_000)
+        bench.runDry()
+        #expect(bench.counters.read(.flowsLive) == 0)
+    }
+
+    /// The stated time, with no packet and with many.
+    @Test(arguments: [false, true])
+    func `a flow that is over leaves within thirty seconds`(isBusy: Bool) throws {
+        var bench = try Bench(flowCapacity: 1 << 12, io: MemoryIO(recordingSize: 0))
+        bench.enqueue(Self.packets(1000))
+        bench.runDry()
+        #expect(bench.counters.read(.flowsCreated) == 1000)
+        bench.worker.io.advance(nanoseconds: 120_000_000_000)
+        let load = PacketBuilder(PacketBuilder.udp4(9, 9, bytes("x"))).bytes()
+        for tick in 0..<6040 {
+            bench.worker.io.advance(nanoseconds: 5_000_000)
+            if isBusy, tick % 8 == 0 { bench.worker.io.enqueue(load) }
+            _ = bench.worker.runBurst()
+        }
+        #expect(bench.counters.read(.flowsLive) == (isBusy ? 1 : 0))
+        #expect(bench.counters.read(.flowsExpired) == 1000)
+    }
+
+    @Test func `a full table that keeps its flows drops new ones, reason flow_table_full`() throws {
+        var bench = try Bench(
+            BlogPolicy.self, settings { $0.dropsWhenFull = true }, flowCapacity: 8,
+            io: MemoryIO(recordingSize: 0))
+        bench.enqueue(Self.packets(100) + Self.packets(100))
+        bench.runDry()
+        #expect(bench.counters.read(.packetsForwarded) == 16)
+        #expect(bench.counters.read(.flowTableFull) == 184)
+        #expect(bench.counters.read(.flowsCreated) == 8)
+        #expect(bench.counters.read(.flowsEvicted) == 0)
+        #expect(bench.worker.flows.live == 8)
     }
 
     @Test func `packets that cannot be parsed make no flow`() throws {

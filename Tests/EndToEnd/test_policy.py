@@ -121,6 +121,34 @@ def test_a_rule_that_logs(fresh, gateway, control, config):
     assert program.text.count("rule seen:") < 100
 
 
+@pytest.mark.parametrize(
+    ("io", "workers", "flows"), [("udp", 1, 1), ("udp", 4, 1), ("udp", 4, 64), ("packet", 2, 64)]
+)
+def test_a_rate_is_the_whole_appliances(fresh, gateway, control, config, io, workers, flows):
+    """Real packets, far more than the limit, on one worker and on all."""
+    rate, burst = 200, 20
+    limit = f"{{ packets-per-second: {rate}, burst: {burst} }}"
+    path = config(rules(f"{{ name: limit, match: {{ port: 4000, rate: {limit} }}, action: drop }}"))
+    start(fresh, path, control, "--io", io, "--workers", workers)
+    sent, begin = 0, time.monotonic()
+    while time.monotonic() < begin + 2:
+        gateway.send(*[
+            outer(geneve(udp4(b"x", sport=20000 + (sent + i) % flows, dport=4000)), sport=next_port())
+            for i in range(10)
+        ])
+        sent += 10
+        time.sleep(0.005)
+    offered = time.monotonic() - begin
+    wait_until(lambda: fresh.metrics().total("sluice_packets_received_total") >= sent, "all arrive")
+    most = burst + rate * (time.monotonic() - begin) + 1
+    metrics = fresh.quiet_metrics()
+    passed = metrics.total("sluice_packets_forwarded_total")
+    assert sent > 2 * rate * offered, "too few were offered"
+    assert 0.9 * rate * offered <= passed <= most
+    assert metrics.by("sluice_rule_hits_total", "rule") == {"limit": sent - passed}
+    assert metrics.dropped() == {"rule": sent - passed}
+
+
 # --- check ---------------------------------------------------------------------------------------
 
 

@@ -274,9 +274,8 @@ struct ConfigReader {
             fields["tcp-idle"]?.duration(from: 1_000_000_000) ?? run.settings.tcpIdle
         run.settings.otherIdle =
             fields["other-idle"]?.duration(from: 1_000_000_000) ?? run.settings.otherIdle
-        if let field = fields["on-full"], field.choice(["forward": false, "drop": true]) == true {
-            field.unsupported("on-full: drop")
-        }
+        run.settings.dropsWhenFull =
+            fields["on-full"]?.choice(["forward": false, "drop": true]) ?? false
         run.allowsSplitFlows = fields["allow-split-flows"]?.flag() ?? false
     }
 

@@ -53,7 +53,7 @@ import Wire
         let payload = try PayloadFindings()
         let fates = try FlowTable<FragmentFate>(
             capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
-            fresh: FragmentFate())
+            fresh: FragmentFate(), lifetimes: FlowLifetimes(all: Rules.fragmentIdle))
         self.worker = worker
         self.configuration = configuration
         self.found = found
@@ -215,7 +215,7 @@ import Wire
         key.lowPort = UInt16(truncatingIfNeeded: position.identification)
         key.highPort = UInt16(truncatingIfNeeded: position.identification &>> 16)
         key.fragment = FlowKey.isLow(layout.source, 0, layout.destination, 0) ? 1 : 2
-        return fates.find(key, cookie: 0, now: now, idle: Rules.fragmentIdle).slot
+        return fates.find(key, cookie: 0, now: now).slot
     }
 
     // ---- Events.
