@@ -130,11 +130,8 @@ public struct FlowLifetimes: Equatable, BitwiseCopyable, Sendable {
             set { events = events & ~8 | (newValue ? 8 : 0) }
         }
 
-        /// Something is to be counted or followed.
-        ///
-        /// - Parameter flags: those of TCP; 0 without.
-        @inlinable @inline(__always)
-        public func hasEvents(flags: UInt8) -> Bool { flags & 0b111 | events != 0 }
+        /// Something is to be counted.
+        @inlinable public var hasEvents: Bool { events != 0 }
 
         /// The packet may bring its flow into another phase: by FIN, SYN or RST (RFC 9293 §3.1:
         /// bits 0 to 2), or as an answer.

@@ -207,19 +207,13 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                 layout.flowKey, cookie: layout.options.cookie, now: now)
             // Nearly every packet is one of a known flow that changes nothing about it.
             var hasRoom = true
-            if found.hasEvents(flags: layout.tcpFlags) {
+            if found.hasEvents {
                 hasRoom = Worker.note(found, counters)
-                if hasRoom, found.mayTurn(flags: layout.tcpFlags), !layout.isFragment {
-                    let isLow = FlowKey.isLow(
-                        layout.source, layout.sourcePort, layout.destination,
-                        layout.destinationPort)
-                    if flows.follow(
-                        found.slot, flags: layout.tcpFlags, isLow: isLow, isNew: found.isNew)
-                    {
-                        counters.add(.flowsCreated)
-                        counters.add(.flowsExpired)
-                    }
-                }
+                if hasRoom, found.mayTurn(flags: layout.tcpFlags) { follow(found, layout) }
+            } else if layout.protocolNumber == IPProtocol.tcp,
+                found.mayTurn(flags: layout.tcpFlags)
+            {
+                follow(found, layout)
             }
             if hasRoom {
                 var packet = unsafe Packet(
@@ -243,6 +237,21 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             unsafe frame.pointee.isAnswer = true
             if layout.hasEndpoint { endpoints.count(layout.options.endpoint, isForwarded: true) }
         }
+    }
+
+    /// Takes the flow into the phase that a packet of TCP opens.
+    @inlinable @inline(__always)
+    mutating func follow(
+        _ found: FlowTable<Processor.FlowState>.Lookup, _ layout: borrowing PacketLayout
+    ) {
+        guard !layout.isFragment else { return }
+        let isLow = FlowKey.isLow(
+            layout.source, layout.sourcePort, layout.destination, layout.destinationPort)
+        guard
+            flows.follow(found.slot, flags: layout.tcpFlags, isLow: isLow, isNew: found.isNew)
+        else { return }
+        counters.add(.flowsCreated)
+        counters.add(.flowsExpired)
     }
 
     /// Counts what a lookup found. False when the flow found no room. Static: a borrowed worker

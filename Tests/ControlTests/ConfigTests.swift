@@ -239,7 +239,12 @@ struct ConfigTests {
         #expect(
             words[3] == "  2. ping-flood: ICMP or ICMPv6, what exceeds 1000 packets per second "
                 + "(100 at once) -> drop")
-        #expect(words.contains("limits of each worker: 1585 KiB"))
+        // Of two workers, on whatever host.
+        let memory = try MemoryWords.describe(
+            try ConfigFile.parse(
+                "listen: { workers: 2 }\n" + String(contentsOfFile: path, encoding: .utf8),
+                path: path), path)
+        #expect(memory.contains(", limits 3170 KiB; "))
     }
 
     @Test func `a rate has a burst of a tenth, and is the whole appliance's, unless said`() throws {

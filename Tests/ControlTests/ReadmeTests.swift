@@ -9,6 +9,7 @@ struct NoTelnet: PacketProcessor {
     static let ruleNames = ["telnet"]
     init(configuration: NoConfiguration, worker: Int) {}
 
+    @inline(__always)
     mutating func process(
         _ packet: inout Packet, flow: inout NoFlowState, context: inout Context
     ) -> Verdict {
@@ -16,7 +17,7 @@ struct NoTelnet: PacketProcessor {
             return .forward
         }
         context.hit(rule: 0)
-        return .drop(.processor)
+        return .drop
     }
 }
 

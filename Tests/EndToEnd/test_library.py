@@ -18,6 +18,7 @@ COST = ROOT / "Tests" / "Library" / "Cost"
 # Of its own, so that the main build stays as it is; kept, so that a second run builds little.
 SCRATCH = ROOT / ".build-examples"
 BUILD_GIVE_UP = 1500
+pytestmark = pytest.mark.timeout(BUILD_GIVE_UP)
 
 
 @pytest.fixture(scope="module")

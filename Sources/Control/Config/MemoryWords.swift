@@ -24,13 +24,14 @@ enum MemoryWords {
         } catch {
             throw ConfigErrors(["\(path): \(error)"])
         }
+        let limits = configuration.policy.rateBytesPerWorker * workers
         let each = flows + Rules.byteCount + ring
         let why =
             run.workers != nil || !run.cpus.isEmpty ? "" : ", as many as this host would have"
         return "memory: \(workers) \(workers == 1 ? "worker" : "workers")\(why), each "
             + "\(size(flows)) for \(run.flowsPerWorker) flows, \(size(Rules.byteCount)) for "
             + "fragments and \(size(ring)) \(run.backend == nil || run.backend == .packet ? "ring" : "of slots and socket buffer"); "
-            + "policy tables \(size(tables)); \(size(workers * each + tables)) in all"
+            + "policy tables \(size(tables - limits))\(limits > 0 ? ", limits \(size(limits))" : ""); \(size(workers * each + tables)) in all"
     }
 
     /// As the appliance opens it, but for interfaces with an MTU above a slot's size. Without `io`:
