@@ -244,7 +244,7 @@ struct ConfigTests {
             try ConfigFile.parse(
                 "listen: { workers: 2 }\n" + String(contentsOfFile: path, encoding: .utf8),
                 path: path), path)
-        #expect(memory.contains(", limits 3170 KiB; "))
+        #expect(memory.contains(", limits 3169 KiB; "))
     }
 
     @Test func `a rate has a burst of a tenth, and is the whole appliance's, unless said`() throws {
