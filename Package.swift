@@ -76,7 +76,7 @@ let package = Package(
         .target(
             name: "SluiceTesting", dependencies: ["CSluice", "SluiceCore"], swiftSettings: hot),
 
-        // The emulator, and what it will share with the traffic generator.
+        // The emulator, and what it shares with the traffic generator and Control.
         .target(name: "Gateway", dependencies: ["Wire"]),
 
         .executableTarget(name: "SluiceCommand", dependencies: ["Sluice"]),

@@ -77,9 +77,9 @@ public struct Appliance {
             options.backend, interfaces: interfaces, address: options.address)
         let backend = choice.backend
         let plan = try makePlan(backend, interfaces, placement, &warnings)
-        try checkMemory(backend, plan)
         let first = try configuration.start(
             workers: plan.sockets.workers, settings: plan.settings)
+        try checkMemory(backend, plan)
         let control = try openControl(&warnings)
         defer { control?.remove() }
         let sink = try keepPort(probe, backend)
@@ -196,13 +196,13 @@ public struct Appliance {
                 frameSize: plan.sockets.slotSize
             ).byteCount
             : plan.sockets.burst * plan.sockets.slotSize
-        let total = workers * (ring + tables)
+        let total = workers * (ring + tables) + (configuration.tableBytes ?? 0)
         guard let available = ProcessReading.availableMemory(), total > available / 10 * 8 else {
             return
         }
         throw Failure(
             .config,
-            "\(workers) workers need \(total >> 20) MiB for rings and tables, but the host has "
+            "\(workers) workers need \(total >> 20) MiB for rings, tables and policy, but the host has "
                 + "\(available >> 20) MiB free: lower SLUICE_FLOWS_PER_WORKER or --workers")
     }
 

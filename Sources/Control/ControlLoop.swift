@@ -73,8 +73,7 @@ struct ControlLoop: ~Copyable {
             TCPClients.turnAway(lock)
             serveControl(now)
             advanceReload(now)
-            configuration.handleEvents(gauges.workers, log)
-            _ = configuration.settle(workers: gauges.workers)
+            _ = configuration.settle(workers: gauges.workers, log)
             if let ratios = sampler.sample(now: now, busy: ControlLoop.busy(gauges)) {
                 gauges.setBusy(ratios)
                 configuration.logLosses(gauges.workers, &lost, log)
@@ -153,7 +152,7 @@ struct ControlLoop: ~Copyable {
             limits = new.run.drain
             log = new.makeLogger()
             let generation = configuration.reloads.generation
-            if configuration.settle(workers: gauges.workers) {
+            if configuration.settle(workers: gauges.workers, log) {
                 let rules =
                     gauges.processor.hasRules ? ", \(configuration.ruleHits.count) rules" : ""
                 log.info("reloaded: generation \(generation)\(rules)")

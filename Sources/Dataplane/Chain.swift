@@ -6,6 +6,8 @@ import Wire
 /// state of the flow. What the first forwards, changed or not, goes on to the second, whose verdict
 /// is the verdict. Both have their own flow state, counters, events and rules, and both read the
 /// section `processor`, whose keys are those of both. Either may be a chain itself.
+///
+/// `Rules` stand last: what they remember of a flow is whether its packets went on.
 public struct Chain<First: PacketProcessor & ~Copyable, Second: PacketProcessor & ~Copyable>:
     PacketProcessor, ~Copyable
 {
@@ -20,6 +22,7 @@ public struct Chain<First: PacketProcessor & ~Copyable, Second: PacketProcessor 
 
     @inlinable
     public init(configuration: Configuration, worker: Int) throws {
+        precondition(!First.parts.contains(where: \.isRules), "Rules stand last in a chain")
         // Both are there before either belongs to the chain: Swift cannot throw out of a half.
         let first = try First(configuration: configuration.first, worker: worker)
         let second = try Second(configuration: configuration.second, worker: worker)

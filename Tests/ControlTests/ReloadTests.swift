@@ -37,7 +37,7 @@ struct ReloadTests {
                 index: 0, io: MemoryIO(), link: thread.link, flowCapacity: 64, seed: 1,
                 counters: thread.counters)
             _ = worker.runBurst()
-            let isSettled = control.settle(workers: [thread])
+            let isSettled = try control.settle(workers: [thread], loader.load().makeLogger())
             #expect(isSettled)
             #expect(throws: Never.self) { try control.reload(workers: [thread]) }
         }

@@ -444,6 +444,43 @@ struct RateLimitTests {
         }
     }
 
+    /// A limit on a port does not see later fragments: they follow the first, as many as a packet
+    /// may have.
+    @Test func `one first fragment does not let any number of later ones pass`() throws {
+        var limit = Self.limit(1, burst: 3)
+        limit.match.ports = [53...53]
+        let first = PacketBuilder.udp4(40_000, 53, bytes("hello!!!"), flagsAndOffset: 0x2000)
+        let later = PacketBuilder.ipv4(
+            protocolNumber: 17, [UInt8](repeating: 7, count: 1000), flagsAndOffset: 0x2002)
+        var bench = try RuleBench(policy(limit))
+        var passed = 0
+        for packet in [first] + (0..<200).map({ _ in later }) {
+            if case .forwarded = bench.outcome(of: PacketBuilder(packet).bytes()) { passed += 1 }
+        }
+        #expect(passed == 66)
+    }
+
+    /// What stands behind a rule that decides a whole packet has no say in its fragments either.
+    @Test func `later fragments spend no tokens behind the rule that forwards the first`() throws {
+        let trusted = rule("trusted", .forward) {
+            $0.source = [AddressRange(isIPv6: false, address: 0xC0A8_0000, length: 16)]
+        }
+        var limit = Self.limit(1, burst: 1)
+        limit.isLogged = true
+        let first = PacketBuilder.udp4(40_000, 53, bytes("hello!!!"), flagsAndOffset: 0x2000)
+        let later = PacketBuilder.ipv4(
+            protocolNumber: 17, bytes("rest"), flagsAndOffset: 0x0002)
+        var bench = try RuleBench(policy(trusted, limit))
+        for packet in [first, later, later, later] {
+            guard case .forwarded = bench.outcome(of: PacketBuilder(packet).bytes()) else {
+                Issue.record("dropped")
+                continue
+            }
+        }
+        let hits = (bench.snapshot.hits(rule: 0), bench.snapshot.hits(rule: 1))
+        #expect(hits == (1, 0))
+    }
+
     @Test(arguments: [Match.Rate.Per.all, .endpoint, .source, .flow])
     func `a reload hands out no fresh burst, unless the limit changes`(
         per: Match.Rate.Per

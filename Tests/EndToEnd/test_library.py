@@ -56,8 +56,8 @@ def build(copies):
         assert not [line for line in own if "warning:" in line], own
         binary = os.path.join(swift(name, "--show-bin-path").stdout.strip(), program)
         # The next package's build may take it for its own.
-        shutil.copy(binary, copies / program)
-        return copies / program
+        (copies / "bin").mkdir(exist_ok=True)
+        return shutil.copy(binary, copies / "bin" / program)
 
     return made
 

@@ -153,9 +153,11 @@ final class ConfigurationControl: Sendable {
     }
 
     /// True when every worker has adopted the newest snapshot; older ones are freed then.
-    func settle(workers: [WorkerThread]) -> Bool {
-        state.withLock { state in
-            let oldest = workers.map { $0.link.generation }.min() ?? 0
+    func settle(workers: [WorkerThread], _ log: Logger) -> Bool {
+        let oldest = workers.map { $0.link.generation }.min() ?? 0
+        // Who has moved on emits no more by older rules, whose names are known until here.
+        handleEvents(workers, log)
+        return state.withLock { state in
             for policy in state.retired.filter({ $0.number < oldest }).compactMap(\.policy) {
                 for (rule, name) in policy.ruleNames.enumerated() {
                     state.earlierHits[name, default: 0] += policy.hits(rule: rule)
@@ -188,12 +190,12 @@ final class ConfigurationControl: Sendable {
 
     /// Lets the processor handle what workers have emitted.
     func handleEvents(_ workers: [WorkerThread], _ log: Logger) {
-        let policies = state.withLock { state in
-            (state.retired + [state.current].compactMap { $0 }).compactMap(\.policy)
-        }
         let eventLog = EventLog(
-            rule: { event in
-                let names = policies.first { $0.generation == event.generation }?.ruleNames
+            rule: { [self] event in
+                let names = state.withLock { state in
+                    (state.retired + [state.current].compactMap { $0 }).compactMap(\.policy)
+                        .first { $0.generation == event.generation }?.ruleNames
+                }
                 log.info("\(ConfigurationControl.describe(event, names?[event.rule] ?? "?"))")
             },
             write: { line, isWarning in log.log(level: isWarning ? .warning : .info, "\(line)") })

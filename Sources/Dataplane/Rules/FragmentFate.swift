@@ -16,6 +16,8 @@ struct FragmentFate: BitwiseCopyable {
     private var firstEnd: UInt16 = 0
     /// The lowest offset of those that came before it.
     private var lowestLater = UInt16.max
+    /// Bytes of the later fragments that came since the first.
+    private var laterBytes: UInt32 = 0
 
     /// A first fragment, or one more. Of two the last counts: each was judged for itself, and a
     /// receiver takes one of them.
@@ -25,14 +27,17 @@ struct FragmentFate: BitwiseCopyable {
         let overlaps = Int(lowestLater) < end
         verdict = isForwarded && !overlaps ? .forwarded : .dropped
         firstEnd = UInt16(truncatingIfNeeded: min(end, 0xFFFF))
+        laterBytes = 0
         return verdict == .forwarded
     }
 
-    /// A later fragment, which ends the packet when it overlaps the first.
-    mutating func noteLater(offset: Int) -> Verdict {
+    /// A later fragment, which ends the packet when it overlaps the first, or when more came than a
+    /// packet can have (RFC 791 §3.1): else one first fragment would let any number pass.
+    mutating func noteLater(offset: Int, count: Int) -> Verdict {
+        laterBytes &+= UInt32(truncatingIfNeeded: max(0, count))
         switch verdict {
         case .unknown: lowestLater = min(lowestLater, UInt16(truncatingIfNeeded: offset))
-        case .forwarded where offset < Int(firstEnd): verdict = .dropped
+        case .forwarded where offset < Int(firstEnd) || laterBytes > 0xFFFF: verdict = .dropped
         case .forwarded, .dropped: break
         }
         return verdict

@@ -9,6 +9,8 @@ import Wire
     public let generation: UInt64
     /// In the order of the hit counters.
     public let ruleNames: [String]
+    /// So many may read it.
+    let workers: Int
     private let memory = TableMemory()
     private let hits: HitCounters
     private let rates: [RateMemory]
@@ -30,6 +32,7 @@ import Wire
             if let excess = policy.excess { throw PolicyExcess(excess) }
         }
         self.generation = generation
+        self.workers = workers
         ruleNames = set.rules.map(\.name)
         let policies = set.policies
         rates = try RateMemory.of(policies, workers: workers, earlier: earlier?.rates ?? [])

@@ -423,9 +423,10 @@ extension RuleFlow {
         // The end modulo 2^32: whatever lies outside the bucket is of old, and the bucket full.
         let end = ends[limit.flowIndex]
         let ahead = UInt64(end &- UInt32(truncatingIfNeeded: refilled))
-        let taken = ahead <= limit.burst ? ahead : 0
+        // 0: a flow that has taken none.
+        let taken = end != 0 && ahead <= limit.burst ? ahead : 0
         guard taken < limit.burst else { return true }
-        ends[limit.flowIndex] = UInt32(truncatingIfNeeded: refilled &+ taken &+ 1)
+        ends[limit.flowIndex] = max(1, UInt32(truncatingIfNeeded: refilled &+ taken &+ 1))
         return false
     }
 }

@@ -22,6 +22,13 @@ import Wire
 
         public init(_ policy: PolicySnapshot) { self.policy = policy }
 
+        /// Counters and limits are there for so many workers.
+        fileprivate func check(_ worker: Int) {
+            precondition(
+                policy.ruleNames.isEmpty || worker < policy.workers,
+                "a policy for \(policy.workers) workers")
+        }
+
         /// Takes the policy that the decoder was given beside the section `processor`: rules are
         /// read apart. Without one: no rule, everything is forwarded.
         public init(from decoder: any Decoder) throws {
@@ -54,6 +61,7 @@ import Wire
         let fates = try FlowTable<FragmentFate>(
             capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
             fresh: FragmentFate(), lifetimes: FlowLifetimes(all: Rules.fragmentIdle))
+        configuration.check(worker)
         self.worker = worker
         self.configuration = configuration
         self.found = found
@@ -66,6 +74,7 @@ import Wire
     public mutating func startBurst() { spender.startBurst() }
 
     public mutating func adopt(_ configuration: Configuration) {
+        configuration.check(worker)
         self.configuration = configuration
         root = configuration.policy.copyRoot()
     }
@@ -139,10 +148,16 @@ import Wire
         _ context: borrowing Context, follows: Bool
     ) -> Verdict? {
         var verdict: Verdict?
+        var isOver = false
         while let index = found.popFirst() {
             // What stands behind the rule that decided was found before it.
-            guard verdict == nil else { continue }
+            guard verdict == nil, !isOver else { continue }
             let rule = policy.rules[index]
+            if follows, rule.terminal != nil, rule.limit < 0, !rule.isAboutFragments {
+                // It would end the walk of a whole packet; the first fragment has decided here.
+                isOver = !rule.isDryRun
+                continue
+            }
             if rule.limit >= 0,
                 !spender.exceeds(policy.limits[Int(rule.limit)], packet, &flow, context.now)
             {
@@ -152,9 +167,7 @@ import Wire
             if rule.isLogged { emit(policy, index, rule.isDryRun, packet, context) }
             guard !rule.isDryRun else { continue }
             verdict = policy.replace(rule, &packet)
-            guard verdict == nil, !follows || rule.isAboutFragments || rule.limit >= 0 else {
-                continue
-            }
+            guard verdict == nil else { continue }
             switch rule.terminal {
             case .forward: verdict = .forward
             case .drop: verdict = .drop(.rule)
@@ -187,7 +200,8 @@ import Wire
     ) -> FragmentFate.Verdict {
         guard policy.fragments == .followFirst, packet.isLaterFragment else { return .unknown }
         let position = packet.fragmentPosition
-        return fates[entry(of: packet, position, now)].noteLater(offset: position.offset)
+        return fates[entry(of: packet, position, now)].noteLater(
+            offset: position.offset, count: position.end &- position.offset)
     }
 
     /// Keeps the verdict on a first fragment for those that follow.
