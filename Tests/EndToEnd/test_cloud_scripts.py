@@ -163,7 +163,7 @@ def follow(tmp_path, targets, group, health=((7, ""), "")):
         (["placement/region"], ["eu-central-1"]),
         (["meta-data/instance-id"], ["i-1"]),
         # What ends the script: its sleep fails, which it takes for its end.
-        (["autoscaling/target-lifecycle-state"], list(targets) + [(22, "")]),
+        (["autoscaling/target-lifecycle-state"], list(targets)),
         (["/health"], list(health)),
         (["describe-auto-scaling-instances"], list(group)),
         (["sleep"], [""] * 12 + [(1, "")]),
@@ -188,9 +188,26 @@ def test_an_appliance_drains_only_after_it_is_deregistered(tmp_path):
 def test_an_appliance_joins_when_it_is_healthy(tmp_path):
     calls = follow(tmp_path, ["InService"], ["Pending", "Pending:Wait"], health=[(7, ""), (22, ""), ""])
     complete = positions(calls, "--lifecycle-hook-name up")[0]
-    assert sum("/health" in call for call in calls[:complete]) == 3
+    # Asked anew in every round: twice in vain, and once for each answer of the group.
+    assert sum("/health" in call for call in calls[:complete]) == 4
     assert sum("describe-auto-scaling-instances" in call for call in calls[:complete]) == 2
     assert not any("systemctl" in call for call in calls)
+
+
+def test_an_appliance_that_never_was_healthy_may_go(tmp_path):
+    calls = follow(tmp_path, ["InService"] * 3 + ["Terminated"], ["Terminating:Wait"], health=[(7, "")])
+    stop, complete = positions(calls, "systemctl stop sluice.service", "--lifecycle-hook-name down")
+    assert stop < complete and not any("--lifecycle-hook-name up" in call for call in calls)
+
+
+def test_an_appliance_whose_launch_is_called_off_may_go(tmp_path):
+    calls = follow(tmp_path, ["InService"] * 3 + ["Terminated"], ["Pending"] * 2 + ["Terminating:Wait"], health=[""])
+    assert positions(calls, "--lifecycle-hook-name down") and not any("--lifecycle-hook-name up" in call for call in calls)
+
+
+def test_an_appliance_keeps_what_it_was_told_when_the_metadata_is_silent(tmp_path):
+    calls = follow(tmp_path, ["InService", (22, "")], ["Pending:Wait"], health=[(7, ""), ""])
+    assert sum("--lifecycle-hook-name up" in call for call in calls) == 1
 
 
 def test_an_appliance_of_the_warm_pool_is_ready_then_joins(tmp_path):
