@@ -254,6 +254,15 @@ def fake_appliance(instance):
     esac""")
 
 
+def fake_group(instance, state="Terminating:Wait"):
+    """Says `state` of the instance and takes every action; a heartbeat is lost once when `lost` exists."""
+    (instance.fakes / "state").write_text(f"{state}\n")
+    instance.fake("aws", body="""case $2 in
+        describe-auto-scaling-instances) cat "$FAKES/state" ;;
+        record-lifecycle-action-heartbeat) [ ! -e "$FAKES/lost" ] || { rm "$FAKES/lost"; exit 1; } ;;
+    esac""")
+
+
 LAUNCHED = ("aws autoscaling complete-lifecycle-action --auto-scaling-group-name sluice "
             "--lifecycle-hook-name launch --instance-id i-0123456789abcdef0 --lifecycle-action-result CONTINUE")
 
@@ -290,22 +299,52 @@ def test_the_follower_joins_warm_pool_and_group(instance):
     until(lambda: instance.called("aws") == [LAUNCHED] * 2)
 
 
+def test_the_follower_waits_until_the_group_holds_the_instance(instance):
+    """The target still drains, and it is quiet: that is no reason to stop."""
+    fake_appliance(instance)
+    fake_group(instance, "Terminating")
+    instance.fake("systemctl")
+    (instance.fakes / "quiet").touch()
+    instance.tell("autoscaling_target-lifecycle-state", "Terminated")
+    instance.fail_once("aws")
+    follower = instance.start(FLEET / "follow-lifecycle", **QUICK)
+    until(lambda: len(instance.called("aws")) > 3)
+    assert steps(instance) == ["describe-auto-scaling-instances"]
+    assert "--instance-ids i-0123456789abcdef0 " in instance.called("aws")[0]
+    fake_group(instance)
+    output, _ = follower.communicate(timeout=60)
+    assert follower.returncode == 0, output
+    assert "systemctl stop" in steps(instance) and steps(instance)[-1] == "complete-lifecycle-action"
+
+
+def test_the_follower_drains_though_it_may_not_ask(instance):
+    """A role of before: the answer is an error, and the time is that of the delay and a minute."""
+    instance.fake("aws", body='[ "$2" != describe-auto-scaling-instances ]')
+    instance.fake("systemctl")
+    instance.tell("autoscaling_target-lifecycle-state", "Terminated")
+    follower = instance.start(FLEET / "follow-lifecycle", **{**QUICK, "DEREGISTRATION_DELAY": "-57"})
+    output, _ = follower.communicate(timeout=60)
+    assert follower.returncode == 0 and "it says unknown" in output
+    assert steps(instance)[:3] == ["describe-auto-scaling-instances", "record-lifecycle-action-heartbeat", "systemctl stop"]
+    assert steps(instance)[-1] == "complete-lifecycle-action"
+
+
 def test_the_follower_waits_drains_and_completes(instance):
     fake_appliance(instance)
-    instance.fake("aws")
+    fake_group(instance)
     instance.fake("systemctl", body="sleep 2.5")
     instance.tell("autoscaling_target-lifecycle-state", "Terminated")
     follower = instance.start(FLEET / "follow-lifecycle", **QUICK)
-    until(lambda: len(instance.called("aws")) > 1)
+    until(lambda: len(instance.called("aws")) > 2)
     assert instance.called("systemctl") == [], "it stopped while packets came"
     (instance.fakes / "quiet").touch()
     output, _ = follower.communicate(timeout=60)
     assert follower.returncode == 0, output
     assert steps(instance) == [
-        "record-lifecycle-action-heartbeat", "systemctl stop",
+        "describe-auto-scaling-instances", "record-lifecycle-action-heartbeat", "systemctl stop",
         "record-lifecycle-action-heartbeat", "complete-lifecycle-action"]
     assert instance.called("systemctl") == ["systemctl stop sluice.service"]
-    for call in instance.called("aws"):
+    for call in instance.called("aws")[1:]:
         assert call.startswith("aws autoscaling ")
         assert "--auto-scaling-group-name sluice --lifecycle-hook-name drain" in call
         assert "--instance-id i-0123456789abcdef0" in call
@@ -315,7 +354,8 @@ def test_the_follower_waits_drains_and_completes(instance):
 def test_the_follower_waits_no_longer_than_the_deregistration_delay(instance):
     """With no_rebalance, packets of old flows keep coming."""
     fake_appliance(instance)
-    instance.fake("aws", "systemctl")
+    fake_group(instance)
+    instance.fake("systemctl")
     instance.tell("autoscaling_target-lifecycle-state", "Terminated")
     follower = instance.start(FLEET / "follow-lifecycle", **{**QUICK, "DEREGISTRATION_DELAY": "3"})
     output, _ = follower.communicate(timeout=60)
@@ -334,10 +374,11 @@ def test_the_follower_lets_an_unused_instance_of_the_warm_pool_go(instance):
 
 def test_the_follower_tries_again_what_failed(instance):
     """A lost call and a failed stop must not hold the instance until the hook's timeout."""
-    instance.fake("aws", "systemctl")
+    fake_group(instance)
+    instance.fake("systemctl")
     instance.fail_once("systemctl")
     instance.tell("autoscaling_target-lifecycle-state", "Terminated")
-    instance.fail_once("aws")
+    (instance.fakes / "lost").touch()
     output, _ = (follower := instance.start(FLEET / "follow-lifecycle", **QUICK)).communicate(timeout=60)
     assert follower.returncode == 0, output
     assert "record-lifecycle-action-heartbeat failed (attempt 1 of 5)" in output

@@ -1,5 +1,7 @@
 """The scripts below deploy/ that work in an AWS account, with programs that only say what they were asked."""
 
+import base64
+import gzip
 import json
 import re
 import subprocess
@@ -161,7 +163,7 @@ def follow(tmp_path, targets, group, health=((7, ""), "")):
         (["placement/region"], ["eu-central-1"]),
         (["meta-data/instance-id"], ["i-1"]),
         # What ends the script: its sleep fails, which it takes for its end.
-        (["autoscaling/target-lifecycle-state"], list(targets) + [(22, "")]),
+        (["autoscaling/target-lifecycle-state"], list(targets)),
         (["/health"], list(health)),
         (["describe-auto-scaling-instances"], list(group)),
         (["sleep"], [""] * 12 + [(1, "")]),
@@ -186,9 +188,26 @@ def test_an_appliance_drains_only_after_it_is_deregistered(tmp_path):
 def test_an_appliance_joins_when_it_is_healthy(tmp_path):
     calls = follow(tmp_path, ["InService"], ["Pending", "Pending:Wait"], health=[(7, ""), (22, ""), ""])
     complete = positions(calls, "--lifecycle-hook-name up")[0]
-    assert sum("/health" in call for call in calls[:complete]) == 3
+    # Asked anew in every round: twice in vain, and once for each answer of the group.
+    assert sum("/health" in call for call in calls[:complete]) == 4
     assert sum("describe-auto-scaling-instances" in call for call in calls[:complete]) == 2
     assert not any("systemctl" in call for call in calls)
+
+
+def test_an_appliance_that_never_was_healthy_may_go(tmp_path):
+    calls = follow(tmp_path, ["InService"] * 3 + ["Terminated"], ["Terminating:Wait"], health=[(7, "")])
+    stop, complete = positions(calls, "systemctl stop sluice.service", "--lifecycle-hook-name down")
+    assert stop < complete and not any("--lifecycle-hook-name up" in call for call in calls)
+
+
+def test_an_appliance_whose_launch_is_called_off_may_go(tmp_path):
+    calls = follow(tmp_path, ["InService"] * 3 + ["Terminated"], ["Pending"] * 2 + ["Terminating:Wait"], health=[""])
+    assert positions(calls, "--lifecycle-hook-name down") and not any("--lifecycle-hook-name up" in call for call in calls)
+
+
+def test_an_appliance_keeps_what_it_was_told_when_the_metadata_is_silent(tmp_path):
+    calls = follow(tmp_path, ["InService", (22, "")], ["Pending:Wait"], health=[(7, ""), ""])
+    assert sum("--lifecycle-hook-name up" in call for call in calls) == 1
 
 
 def test_an_appliance_of_the_warm_pool_is_ready_then_joins(tmp_path):
@@ -245,7 +264,8 @@ SEARCH = {
         {"size": "128", "ndr": RATE, "pdr": RATE, "trials": 9, "burst": 0, "violations": {}},
         {"size": "imix", "ndr": {**RATE, "generator_limited": True}, "trials": 9, "burst": 0, "violations": {}},
     ],
-    "config": {},
+    # As long as a report of several sizes is: more than SSM gives back.
+    "config": {"trials": [{"rate_pps": 1000.5 * number, "lost": number % 7} for number in range(800)]},
     "stopped": False,
 }
 LOAD_ARGUMENTS = (
@@ -255,10 +275,15 @@ LOAD_ARGUMENTS = (
 
 
 def invocation(text, state="Success"):
-    return json.dumps({"Status": state, "StandardOutputContent": text, "StandardErrorContent": "it broke"})
+    """SSM keeps the first 24,000 characters."""
+    return json.dumps({"Status": state, "StandardOutputContent": text[:24_000], "StandardErrorContent": "it broke"})
 
 
-def load_test(tmp_path, search=SEARCH, state="Success"):
+def packed(report):
+    return base64.b64encode(gzip.compress(json.dumps(report).encode())).decode()
+
+
+def load_test(tmp_path, search=SEARCH, state="Success", cut=None):
     outputs = {"generator_id": {"value": "i-gen"}, "appliance_id": {"value": "i-app"}, "appliance_ip": {"value": "10.77.0.9"}}
     return Programs(tmp_path, ["terraform", "aws"], [
         (["output -json"], [json.dumps(outputs)]),
@@ -271,7 +296,7 @@ def load_test(tmp_path, search=SEARCH, state="Success"):
         (["get-command-invocation", "details", "i-app"], [invocation("6.12.1\nsluice 1.0\n2.14.1g\n2\n")]),
         (["get-command-invocation", "counters", "i-app"], [invocation(COUNTERS.format("bw", 5, 70)), invocation(COUNTERS.format("bw", 5, 100))]),
         (["get-command-invocation", "counters", "i-gen"], [invocation(COUNTERS.format("bw", 1, 2))]),
-        (["get-command-invocation", "search", "i-gen"], [(254, ""), invocation("", "InProgress"), invocation(json.dumps(search), state)]),
+        (["get-command-invocation", "search", "i-gen"], [(254, ""), invocation("", "InProgress"), invocation(packed(search) if cut is None else packed(search)[:cut], state)]),
         (["get-command-invocation"], [invocation("", "Pending"), invocation("ok")]),
     ])  # fmt: skip
 
@@ -306,8 +331,45 @@ def test_a_load_test_writes_its_row(tmp_path):
     ]  # fmt: skip
     [search] = [call for call in fake.calls() if "send-command" in call and "sluice-gen search" in " ".join(call)]
     assert search[search.index("--instance-ids") + 1] == "i-gen"
-    script = json.loads(search[search.index("--parameters") + 1])["commands"][0]
+    parameters = json.loads(search[search.index("--parameters") + 1])
+    assert parameters["executionTimeout"] == [str(900 + 2 * 10 * 200)]
+    [script] = parameters["commands"]
     assert "--target 10.77.0.9 --size 128,imix --flows 1000" in script and "--json /tmp/search.json" in script
+
+
+@pytest.mark.parametrize("size, trial, seconds", [
+    ("128,1500,imix", "60s", 36_900), ("imix", "1m", 12_900), ("128", "500ms", 1100), ("128,512", "099s", 40_500),
+    ("128", "60m", 172_800),
+])  # fmt: skip
+def test_a_load_test_waits_as_long_as_its_trials_take(tmp_path, size, trial, seconds):
+    fake = load_test(tmp_path)
+    done = fake.run(LOAD_TEST, *LOAD_ARGUMENTS, "--size", size, "--trial", trial, "--out", tmp_path, "--yes")
+    assert done.returncode == 0, done.stderr
+    [search] = [call for call in fake.calls() if "send-command" in call and "sluice-gen search" in " ".join(call)]
+    assert json.loads(search[search.index("--parameters") + 1])["executionTimeout"] == [str(seconds)]
+
+
+def test_a_report_cut_short_is_no_row(tmp_path):
+    fake = load_test(tmp_path, cut=400)
+    done = fake.run(LOAD_TEST, *LOAD_ARGUMENTS, "--out", tmp_path / "rows", "--yes")
+    assert done.returncode == 71 and "did not come whole" in done.stderr
+    assert fake.summary(*STEPS)[-1] == "destroy" and not (tmp_path / "rows").exists()
+
+
+def test_the_load_test_packs_the_report_of_a_finding(tmp_path):
+    """The script as the generator runs it: exit 1 is a finding, anything else has no report."""
+    assert len(json.dumps(SEARCH)) > 24_000 > len(packed(SEARCH))
+    fake = load_test(tmp_path)
+    fake.run(LOAD_TEST, *LOAD_ARGUMENTS, "--out", tmp_path, "--yes")
+    [search] = [call for call in fake.calls() if "send-command" in call and "sluice-gen search" in " ".join(call)]
+    script = json.loads(search[search.index("--parameters") + 1])["commands"][0].replace("/tmp/search", f"{tmp_path}/search")
+    generator = tmp_path / "bin/sluice-gen"
+    for code, works in ((0, True), (1, True), (71, False)):
+        generator.write_text(f'#!/bin/sh\necho noise\nwhile [ "$1" != --json ]; do shift; done\necho "{{}}" >"$2"\nexit {code}\n')
+        generator.chmod(0o755)
+        done = subprocess.run(["sh", "-c", script], env={"PATH": f"{generator.parent}:/usr/bin:/bin"}, capture_output=True, text=True)
+        assert (done.returncode == 0) == works
+        assert not works or gzip.decompress(base64.b64decode(done.stdout)) == b"{}\n"
 
 
 def test_a_failed_load_test_leaves_no_instance_and_no_row(tmp_path):

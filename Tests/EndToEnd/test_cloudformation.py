@@ -185,7 +185,7 @@ def test_only_geneve_health_and_https_pass_the_security_group(aws, stack, templa
         assert rule["Description"], rule
 
 
-def test_the_role_may_do_three_things(aws, stack, template):
+def test_the_role_may_do_four_things(aws, stack, template):
     iam = aws("iam")
     role = stack["Role"]
     trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
@@ -199,17 +199,20 @@ def test_the_role_may_do_three_things(aws, stack, template):
         RoleName=role, PolicyName="fleet", PolicyDocument=json.dumps(told["PolicyDocument"]))
     document = iam.get_role_policy(RoleName=role, PolicyName="fleet")["PolicyDocument"]
     allowed = {s["Sid"]: s for s in document["Statement"]}
-    assert set(allowed) == {"FinishOwnLifecycleAction", "PublishFigures", "ReportToTheStack"}
+    assert set(allowed) == {"FinishOwnLifecycleAction", "AskForOwnState", "PublishFigures", "ReportToTheStack"}
     assert allowed["FinishOwnLifecycleAction"]["Action"] == [
         "autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
     assert allowed["FinishOwnLifecycleAction"]["Resource"].endswith(":autoScalingGroupName/sluice")
+    assert allowed["AskForOwnState"]["Action"] == "autoscaling:DescribeAutoScalingInstances"
     assert allowed["PublishFigures"]["Action"] == "cloudwatch:PutMetricData"
     assert allowed["PublishFigures"]["Condition"] == {
         "StringEquals": {"cloudwatch:namespace": "Sluice"}}
     assert allowed["ReportToTheStack"]["Action"] == "cloudformation:SignalResource"
     assert allowed["ReportToTheStack"]["Resource"].endswith(":stack/sluice-test/*")
     for statement in document["Statement"]:
-        assert statement["Resource"] != "*" or "Condition" in statement, statement
+        # Asking knows neither.
+        free = statement["Resource"] == "*" and "Condition" not in statement
+        assert free == (statement["Sid"] == "AskForOwnState"), statement
 
 
 def test_the_launch_template_is_closed_and_encrypted(aws, stack):

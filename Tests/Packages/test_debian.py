@@ -13,6 +13,7 @@ from test_operations import PTRACE_INTERRUPT, PTRACE_SEIZE, WALL, ptrace
 
 UNIT = ROOT / "deploy" / "systemd" / "sluice.service"
 EXPOSURE = 20  # tenths: what systemd-analyze security may find at most
+FLEET_UNITS = ("sluice-lifecycle.service", "sluice-cloudwatch.timer")
 CONFIG = f"""
 listen: {{ interface: eth0, address: {ADDRESS} }}
 drain: {{ minimum: 2s, idle: 1s, timeout: 20s }}
@@ -55,6 +56,15 @@ def test_it_starts_when_it_is_installed(machine, lab, dist, before):
     # The next tests shall not wait for the default drain.
     machine.write("/etc/sluice/sluice.yaml", "drain: { minimum: 1s, idle: 1s }\n")
     machine.run("systemctl", "reload", "sluice")
+
+
+def test_what_a_fleet_needs_waits_for_a_fleet(machine):
+    for unit in FLEET_UNITS:
+        assert machine.property("UnitFileState", unit) == "disabled"
+        assert machine.property("ActiveState", unit) == "inactive"
+    # As an appliance's first boot does; without /etc/sluice/fleet.env only the timer runs.
+    machine.run("systemctl", "enable", "--now", *FLEET_UNITS)
+    assert machine.property("ActiveState", FLEET_UNITS[1]) == "active"
 
 
 def test_no_thread_keeps_a_privilege(machine):
@@ -161,11 +171,16 @@ def test_an_upgrade_restarts_and_keeps_the_config(machine, lab, newer):
     assert machine.property("MainPID") not in (process, "0")
     assert machine.run("cat", "/etc/sluice/sluice.yaml").stdout == CONFIG
     assert lab.health()[0] == 200
+    for unit in FLEET_UNITS:
+        assert machine.property("UnitFileState", unit) == "enabled"
+    assert machine.property("ActiveState", FLEET_UNITS[1]) == "active"
 
 
 def test_a_removal_keeps_the_config_alone(machine, lab, overlay, before):
     machine.run("dpkg", "-r", "sluice")
     assert lab.health()[0] == 0, "nothing answers any more"
+    for unit in FLEET_UNITS:
+        assert machine.property("ActiveState", unit) == "inactive"
     left = {path for path in overlay.files() - before if not path.startswith("etc/systemd")}
     assert {"etc/sluice", "etc/sluice/sluice.yaml"} <= left
     assert not [path for path in left if path.startswith("usr")], left
