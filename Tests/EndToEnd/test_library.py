@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from lab import GIVE_UP, ROOT, run, wait_until
+from lab import GIVE_UP, ROOT, run
 from packets import A4, B4
 
 EXAMPLES = ROOT / "Sources" / "Examples"

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import stat
+import time
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from jsonschema import Draft202012Validator
 from conftest import BACKENDS
 from gateway import Gateway
 from lab import BIN, GIVE_UP, ROOT, run, wait_until
-from packets import A4, B4, ENDPOINT, aws_options, echo4, geneve, outer, udp4
+from packets import A4, B4, ENDPOINT, aws_options, echo4, geneve, next_port, outer, udp4
 
 EXAMPLES = ROOT / "deploy" / "examples"
 WRONG = ROOT / "Tests" / "ControlTests" / "WrongConfigs"
