@@ -77,14 +77,13 @@ public struct Appliance {
             options.backend, interfaces: interfaces, address: options.address)
         let backend = choice.backend
         let plan = try makePlan(backend, interfaces, placement, &warnings)
-        let first = try configuration.start(
-            workers: plan.sockets.workers, settings: plan.settings)
+        try configuration.start(workers: plan.sockets.workers, settings: plan.settings)
         try checkMemory(backend, plan)
         let control = try openControl(&warnings)
         defer { control?.remove() }
         let sink = try keepPort(probe, backend)
 
-        let workers = try startWorkers(backend, placement, plan, first)
+        let workers = try startWorkers(backend, placement, plan)
         let follower =
             backend == .packet
             ? try AddressFollower(
@@ -235,12 +234,12 @@ public struct Appliance {
     }
 
     private func startWorkers(
-        _ backend: IOBackend, _ placement: Placement, _ plan: WorkerPlan, _ first: Snapshot
+        _ backend: IOBackend, _ placement: Placement, _ plan: WorkerPlan
     ) throws(Failure) -> [WorkerThread] {
         var workers: [WorkerThread] = []
         for (index, cpu) in placement.cpus.enumerated() {
             let worker = try WorkerThread(
-                index: index, cpu: cpu, processor: body.shape, first: first)
+                index: index, cpu: cpu, processor: body.shape, first: configuration.snapshot)
             try worker.start { [body, plan] in try body.serve(backend, plan, $0) }
             workers.append(worker)
         }

@@ -22,8 +22,9 @@ struct ReloadTests {
             let shape = ProcessorShape(Rules.self)
             let control = ConfigurationControl(
                 loader: loader, processor: shape, try loader.load())
-            let first = try control.start(workers: 1, settings: PathSettings())
-            let thread = try WorkerThread(index: 0, cpu: 0, processor: shape, first: first)
+            try control.start(workers: 1, settings: PathSettings())
+            let thread = try WorkerThread(
+                index: 0, cpu: 0, processor: shape, first: control.snapshot)
             for _ in 0..<8 { _ = try control.reload(workers: [thread]) }
             // It has adopted nothing.
             let errors = #expect(throws: ConfigErrors.self) {

@@ -16,7 +16,7 @@ from generator import DEVICE, GATEWAYS, TARGET, Link
 from lab import BIN, GIVE_UP, Metrics, inside
 
 RELOADS = int(os.environ.get("SLUICE_STORM", 1000))
-WARM_UP = max(50, RELOADS // 5)
+WARM_UP = min(max(50, RELOADS // 5), RELOADS // 2)
 
 BLOG = """
     - { name: drop-me, match: { protocol: udp, port: 3000, payload: { contains: drop me } }, action: drop }

@@ -44,19 +44,22 @@ final class ConfigurationControl: Sendable {
     // ---- Start.
 
     /// Builds the first snapshot. - Parameter settings: with the MTU that fits the interfaces.
-    func start(workers: Int, settings: PathSettings) throws(Failure) -> Snapshot {
+    func start(workers: Int, settings: PathSettings) throws(Failure) {
         let configuration = state.withLock { $0.configuration }
         do {
             let first = try make(
                 configuration, settings: settings, generation: 1, workers: workers)
             state.withLock { $0.current = first }
-            return first.snapshot
         } catch let error as IOFailure {
             throw Failure(error)
         } catch {
             throw Failure(.config, "\(loader.path ?? "policy"): \(error)")
         }
     }
+
+    /// The one in force. To be let go soon: it stays in memory as long as somebody holds it.
+    /// - Precondition: started.
+    var snapshot: Snapshot { state.withLock { $0.current!.snapshot } }
 
     private func make(
         _ configuration: Configuration, settings: PathSettings, generation: UInt64, workers: Int,
