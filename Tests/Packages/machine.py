@@ -1,6 +1,7 @@
 """A machine to install packages on: a fresh Debian root, booted with systemd as its process 1 in the
 network namespace of the lab's appliance."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -124,6 +125,11 @@ class Machine:
 
     def close(self):
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)  # nspawn's end is the end of all within
+            # Process 1 of the machine, whose end is the end of all within; that of nspawn is not.
+            if leader := getattr(self, "leader", None):
+                os.kill(leader, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+            self.process.kill()
         self.process.wait()
         self.log.close()
