@@ -52,6 +52,9 @@ let package = Package(
                 .target(name: "CVectorscan", condition: .when(traits: ["Vectorscan"])),
             ], swiftSettings: hot),
 
+        // What the three programs have in common: exit codes, one error type, lines, JSON.
+        .target(name: "Support", dependencies: ["CSluice", "PacketIO"]),
+
         // Capture files, read for replay and for sluice check --explain.
         .target(name: "Capture", dependencies: ["Wire"]),
 
@@ -59,7 +62,7 @@ let package = Package(
         .target(
             name: "Control",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Gateway", "Yams",
+                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Gateway", "Support", "Yams",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -69,7 +72,7 @@ let package = Package(
         .target(
             name: "Sluice",
             dependencies: [
-                "SluiceCore", "Control",
+                "SluiceCore", "Control", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
@@ -117,7 +120,7 @@ let package = Package(
             name: "DataplaneTests",
             dependencies: ["Dataplane", "SluiceTesting", "Gateway", "CSluice"]),
         .testTarget(
-            name: "ControlTests", dependencies: ["Control", "SluiceTesting"],
+            name: "ControlTests", dependencies: ["Control", "Support", "SluiceTesting"],
             exclude: ["WrongConfigs"]),
         .testTarget(
             name: "GeneratorTests",

@@ -3,6 +3,7 @@ import Dataplane
 import Glibc
 import Logging
 import PacketIO
+import Support
 import Wire
 
 /// The whole appliance around one processor: workers, health port, signals, drain.

@@ -1,5 +1,6 @@
 import CSluice
 import PacketIO
+import Support
 
 /// The backend that will run, why, and what of it must be there before the first packet socket.
 struct BackendChoice: ~Copyable {

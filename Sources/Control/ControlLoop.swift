@@ -2,6 +2,7 @@ import CSluice
 import Dataplane
 import Logging
 import PacketIO
+import Support
 
 /// The control thread between start and stop: signals, drain, the TCP health port, samples.
 struct ControlLoop: ~Copyable {

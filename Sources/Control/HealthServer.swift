@@ -3,6 +3,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import PacketIO
+import Support
 
 /// The health port: `/health`, `/metrics` and `/status` over HTTP/1.1, read-only.
 ///

@@ -1,5 +1,6 @@
 import CSluice
 import PacketIO
+import Support
 
 /// One appliance per network namespace: two would answer every packet twice.
 ///

@@ -1,6 +1,7 @@
 import CSluice
 import Glibc
 import PacketIO
+import Support
 import Wire
 
 /// The host's interfaces, as far as the start needs them.

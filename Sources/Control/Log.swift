@@ -1,6 +1,7 @@
 import CSluice
 import Foundation
 import Logging
+import Support
 
 /// Log lines on standard error: one line per event, as text or as JSON.
 public struct LineLogHandler: LogHandler {
@@ -33,11 +34,7 @@ public struct LineLogHandler: LogHandler {
     }
 
     private static func json(_ time: String, _ level: Logger.Level, _ text: String) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let fields = ["time": time, "level": "\(level)", "message": text]
-        // Strings only: this cannot fail.
-        return String(decoding: try! encoder.encode(fields), as: UTF8.self)
+        JSONText.line(["time": time, "level": "\(level)", "message": text])
     }
 
     /// RFC 3339, UTC, milliseconds.
@@ -52,19 +49,4 @@ public struct LineLogHandler: LogHandler {
         let thousandths = String(1000 + now.tv_nsec / 1_000_000).dropFirst()
         return "\(date)T\(time).\(thousandths)Z"
     }
-}
-
-/// Lines for people and log collectors, which may be slow or gone.
-public enum StandardError {
-    /// Writes the line, or loses it: never waits, never fails.
-    public static func write(_ line: String) {
-        let bytes = Array((line + "\n").utf8.map { CChar(bitPattern: $0) })
-        sluice_write_error_line(bytes, bytes.count)
-    }
-}
-
-/// Descriptors 0, 1 and 2.
-public enum StandardDescriptors {
-    /// Opens those that are closed, so that no socket takes their place.
-    public static func hold() { sluice_hold_standard_descriptors() }
 }

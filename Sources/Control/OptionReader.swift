@@ -1,5 +1,6 @@
 import Dataplane
 import Logging
+import Support
 import Wire
 
 /// Turns flags and `SLUICE_*` environment variables into options; flags win. Every complaint

@@ -1,4 +1,5 @@
 import CSluice
+import Support
 
 /// Which worker runs on which CPU.
 public struct Placement: Equatable, Sendable {

@@ -1,13 +1,13 @@
 import Dataplane
-import Foundation
+import Support
 
 /// The bodies of `/status` and `/health`.
 enum StatusJSON {
     static func health(_ health: Health) -> String {
-        encode(HealthBody(status: health.status, reason: health.reason))
+        JSONText.line(HealthBody(status: health.status, reason: health.reason)) + "\n"
     }
 
-    static func status(_ readings: Readings) -> String { encode(Status(readings)) }
+    static func status(_ readings: Readings) -> String { JSONText.line(Status(readings)) + "\n" }
 
     private struct HealthBody: Encodable {
         var status: String
@@ -92,14 +92,5 @@ enum StatusJSON {
                 if count > 0 { droppedByReason[reason.label] = count }
             }
         }
-    }
-
-    private static func encode(_ value: some Encodable) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        // Numbers and strings of our own making: this cannot fail.
-        let data = try! encoder.encode(value)
-        return String(decoding: data, as: UTF8.self) + "\n"
     }
 }

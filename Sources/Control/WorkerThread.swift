@@ -2,6 +2,7 @@ import CSluice
 import Dataplane
 import Dispatch
 import PacketIO
+import Support
 import Synchronization
 
 /// The thread of one worker, as the control side sees it.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import Support
 
 /// A program with the command line of `sluice`, around the processors that it may run.
 struct Program {

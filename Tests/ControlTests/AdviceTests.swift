@@ -1,5 +1,6 @@
 import Dataplane
 import SluiceTesting
+import Support
 import Testing
 import Wire
 

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Testing
 
 /// The article on processors is true: its code stands in the examples, which are built and run.

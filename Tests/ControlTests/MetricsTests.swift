@@ -1,5 +1,6 @@
 import Dataplane
 import Foundation
+import Support
 import Testing
 
 @testable import Control

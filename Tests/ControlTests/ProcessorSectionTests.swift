@@ -1,4 +1,5 @@
 import Dataplane
+import Support
 import Testing
 
 @testable import Control

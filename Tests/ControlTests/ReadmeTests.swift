@@ -1,6 +1,7 @@
 import Control
 import Dataplane
 import SluiceTesting
+import Support
 import Testing
 import Wire
 

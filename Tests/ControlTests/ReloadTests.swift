@@ -1,6 +1,7 @@
 import Dataplane
 import Foundation
 import SluiceTesting
+import Support
 import Testing
 
 @testable import Control

@@ -1,5 +1,6 @@
 import CSluice
 import Foundation
+import Support
 import Testing
 
 @testable import Control

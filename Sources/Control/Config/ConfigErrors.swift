@@ -1,4 +1,5 @@
 import Glibc
+import Support
 
 /// What is wrong with a config file, one line for each mistake, in the order of the file. Of very
 /// many the first are told, of a very long line the beginning: they also go into logs and replies.

@@ -2,6 +2,7 @@ import Capture
 import Dataplane
 import Foundation
 import Logging
+import Support
 import Wire
 import Yams
 

@@ -1,4 +1,5 @@
 import Dataplane
+import Support
 
 /// Where a configuration comes from, read again at every reload. Flags beat `SLUICE_*` variables,
 /// which beat the file, which beats the defaults; rules come from the file alone.

@@ -2,6 +2,7 @@ import CSluice
 import Dataplane
 import Logging
 import PacketIO
+import Support
 import Synchronization
 import Wire
 

@@ -1,6 +1,7 @@
 import CSluice
 import Foundation
 import PacketIO
+import Support
 
 /// The control socket: a UNIX stream socket for its owner, one JSON line per request and reply.
 ///
@@ -82,10 +83,7 @@ public struct ControlReply: Codable, Sendable {
 /// Requests and replies as they go over the socket.
 enum ControlLine {
     static func encode(_ value: some Encodable) -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Strings and numbers: this cannot fail.
-        return Array(try! encoder.encode(value)) + [10]
+        Array((JSONText.line(value) + "\n").utf8)
     }
 }
 

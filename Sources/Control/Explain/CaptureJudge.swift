@@ -1,5 +1,6 @@
 import Dataplane
 import PacketIO
+import Support
 import Wire
 
 /// What the rule engine made of one packet.

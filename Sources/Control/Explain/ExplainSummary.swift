@@ -1,4 +1,5 @@
 import Dataplane
+import Support
 
 /// Packets by verdict, by rule and by reason.
 struct ExplainSummary {
@@ -63,7 +64,7 @@ struct ExplainSummary {
     }
 
     var json: String {
-        ExplainJSON.line(
+        JSONText.line(
             Lines(
                 summary: .init(
                     judged: judged, forwarded: forwarded, rewritten: rewritten, dropped: dropped,

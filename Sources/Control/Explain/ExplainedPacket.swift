@@ -1,6 +1,7 @@
 import Capture
 import Dataplane
 import Foundation
+import Support
 import Wire
 
 /// One frame of a capture and what became of it, in values.
@@ -140,7 +141,7 @@ struct ExplainedPacket: Encodable {
 
     // ---- As a line.
 
-    var json: String { ExplainJSON.line(self) }
+    var json: String { JSONText.line(self) }
 
     var text: String {
         let head = String(format: "%5d  %.6f  ", number, time)
@@ -173,15 +174,5 @@ struct ExplainedPacket: Encodable {
             text += "; rewritten to \(rewritten.length) bytes: \(rewritten.old) -> \(rewritten.new)"
         }
         return text
-    }
-}
-
-enum ExplainJSON {
-    static func line(_ value: some Encodable) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        // Numbers and strings of our own making: this cannot fail.
-        return String(decoding: try! encoder.encode(value), as: UTF8.self)
     }
 }

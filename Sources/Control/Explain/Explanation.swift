@@ -2,6 +2,7 @@ import Capture
 import Dataplane
 import Foundation
 import Gateway
+import Support
 import Wire
 
 /// `sluice check --explain`: the packets of a capture, judged by the policy of a config file.

@@ -1,7 +1,7 @@
 import Glibc
 import PacketIO
 
-/// Why the appliance cannot start: one line for a person, and the exit code.
+/// Why a program cannot start or go on: one line for a person, and the exit code.
 public struct Failure: Error, CustomStringConvertible, Sendable {
     /// sysexits(3).
     public enum Code: Int32, Sendable {
@@ -21,13 +21,15 @@ public struct Failure: Error, CustomStringConvertible, Sendable {
     }
 
     /// A system call that failed: missing privilege has a code and a remedy of its own.
-    public init(_ failure: IOFailure) {
+    ///
+    /// - Parameter advice: what to do, unless it is privilege that is missing.
+    public init(_ failure: IOFailure, advice: String? = nil) {
         if failure.isPermission {
             self.init(
                 .privilege,
                 "\(failure): run as root, or give the program CAP_NET_RAW and CAP_NET_ADMIN")
         } else {
-            self.init(.system, "\(failure)")
+            self.init(.system, advice.map { "\(failure): \($0)" } ?? "\(failure)")
         }
     }
 
