@@ -86,7 +86,7 @@ let package = Package(
         .executableTarget(
             name: "GatewayCommand",
             dependencies: [
-                "Gateway", "CSluice", "Wire", "PacketIO", "Yams",
+                "Gateway", "CSluice", "Wire", "PacketIO", "Support", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -102,17 +102,18 @@ let package = Package(
         .target(
             name: "Generator",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Gateway", "Capture",
+                "CSluice", "Wire", "PacketIO", "Gateway", "Capture", "Support",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         .executableTarget(
             name: "GeneratorCommand",
             dependencies: [
-                "Generator", "Capture",
+                "Generator", "Capture", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [.embedInCode("report.py")]),
 
+        .testTarget(name: "SupportTests", dependencies: ["Support"]),
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "SluiceTesting"]),
         .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),

@@ -1,4 +1,5 @@
 import Gateway
+import Support
 import Wire
 
 /// The options as they were given, by flag or in the file: text, with the place it came from.
@@ -114,7 +115,7 @@ struct Options {
         check.path = try reader.one("health-path", "a path that starts with /", default: "/") {
             $0.hasPrefix("/") && $0.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F } ? $0 : nil
         }
-        emulator.health.interval = try reader.seconds("interval", default: 10)
+        emulator.health.interval = try reader.duration("interval", default: .seconds(10))
         // GWLB's own default, but never longer than the interval.
         check.timeout = min(check.timeout, emulator.health.interval)
         emulator.health.healthyThreshold = try reader.count("healthy", default: 5)
@@ -128,7 +129,7 @@ struct Options {
         emulator.stickiness = try reader.one(
             "stickiness", "5, 3 or 2 (tuple)", default: .fiveTuple
         ) { Int($0).flatMap(Stickiness.init(rawValue:)) }
-        emulator.window.lateness = try reader.seconds("late-after", default: 3)
+        emulator.window.lateness = try reader.duration("late-after", default: .seconds(3))
         emulator.window.memory = 4 * emulator.window.lateness
     }
 }
@@ -189,11 +190,15 @@ struct OptionReader {
     }
 
     /// Nanoseconds.
-    func seconds(_ name: String, default standard: Double) throws(Complaint) -> UInt64 {
-        let seconds = try one(name, "seconds, 0.1 to 3600", default: standard) {
-            Double($0).flatMap { $0 >= 0.1 && $0 <= 3600 ? $0 : nil }
+    func duration(
+        _ name: String, default standard: Duration
+    ) throws(Complaint) -> UInt64 {
+        let duration = try one(name, "seconds, 0.1 to 3600", default: standard) {
+            Duration(text: $0, atMost: .seconds(3600)).flatMap {
+                $0 >= .milliseconds(100) ? $0 : nil
+            }
         }
-        return UInt64(seconds * 1e9)
+        return duration.nanoseconds
     }
 
     func count(_ name: String, default standard: Int) throws(Complaint) -> Int {

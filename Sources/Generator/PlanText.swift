@@ -1,3 +1,5 @@
+import Support
+
 /// Reads what the flags say; nil for what is wrong.
 public enum PlanText {
     /// "200kpps", "1.5mpps", "50000" or "50000pps", "1gbps", "max".
@@ -35,12 +37,8 @@ public enum PlanText {
 
     /// Seconds of "10s", "500ms", "2m", "1h" or a bare number of seconds.
     public static func duration(_ text: some StringProtocol) -> Double? {
-        let units: [(String, Double)] = [("ms", 1e-3), ("s", 1), ("m", 60), ("h", 3600)]
-        let unit = units.first { text.hasSuffix($0.0) }
-        guard let value = Double(text.dropLast(unit?.0.count ?? 0)), value > 0,
-            value * (unit?.1 ?? 1) <= 30 * 24 * 3600
-        else { return nil }
-        return value * (unit?.1 ?? 1)
+        let duration = Duration(text: text, atMost: .seconds(30 * 24 * 3600))
+        return duration.flatMap { $0 > .zero ? $0.seconds : nil }
     }
 
     /// "1000", "10k", "1.5m", "2g".
