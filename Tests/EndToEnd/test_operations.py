@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from conftest import BACKENDS
 from lab import ADDRESS, BIN, HEALTH_PORT, check_refusal, refused, run, wait_until
 from packets import geneve, outer, udp4
 from threads import stopped
 
-IO = ("packet", "udp", "raw")
 PROBE_LIMIT = 2  # seconds; GWLB's own timeout is at least that
 
 
@@ -35,7 +35,7 @@ def test_health_is_200_with_a_json_body(fresh, running, path):
     assert isinstance(json.loads(body), dict)
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_wedged_worker_turns_health_to_503_and_back(fresh, io):
     program = fresh.start_appliance("--io", io, "--workers", 2)
     for worker in ("sluice-w0", "sluice-w1"):
@@ -67,7 +67,7 @@ def test_health_tcp_listens_only_while_healthy(fresh):
 # --- drain and stop ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_sigterm_drains(fresh, own_gateway, io):
     """Health turns 503 at once, packets keep flowing, the end comes when they cease."""
     idle = {"SLUICE_DRAIN_IDLE": "1"}
@@ -120,7 +120,7 @@ def test_sigint_stops_at_once(fresh):
     assert program.stop(signal.SIGINT) == 0
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_no_icmp_leaves_while_stopping(fresh, own_gateway, io):
     """GWLB never stops sending, and the sink goes last: with the process, not before."""
     program = fresh.start_appliance("--io", io, "--workers", 2)
@@ -302,7 +302,7 @@ def test_http_load_does_not_disturb_packets(fresh, running, own_gateway):
 # --- privileges ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_no_thread_keeps_a_capability(fresh, io):
     program = fresh.start_appliance("--io", io, "--workers", 2)
     tasks = list(Path(f"/proc/{program.pid}/task").iterdir())
@@ -337,27 +337,27 @@ UNPRIVILEGED = {
 # --- mistakes ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("io", (*IO, "auto"))
+@pytest.mark.parametrize("io", (*BACKENDS, "auto"))
 @pytest.mark.parametrize("prefix", UNPRIVILEGED.values(), ids=UNPRIVILEGED.keys())
 def test_no_privilege_is_77(fresh, public_binary, prefix, io):
     program = fresh.start("appliance", public_binary, "run", "--io", io, prefix=prefix)
     check_refusal(program, 77)
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_busy_health_port_is_71(fresh, io):
     with fresh.socket("appliance", ("0.0.0.0", HEALTH_PORT), socket.SOCK_STREAM) as holder:
         holder.listen()
         check_refusal(refused(fresh, "--io", io), 71, "8080")
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_busy_geneve_port_is_71(fresh, io):
     with fresh.socket("appliance", ("0.0.0.0", 6081)):
         check_refusal(refused(fresh, "--io", io), 71, "6081")
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_kernel_geneve_device_is_71(fresh, io):
     namespace = fresh.namespace("appliance")
     device = ("ip", "-n", namespace, "link")
@@ -371,7 +371,7 @@ def test_a_kernel_geneve_device_is_71(fresh, io):
         run(*device, "del", "gnv0")
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_missing_interface_is_71(fresh, io):
     check_refusal(refused(fresh, "--io", io, "--interface", "nosuch0"), 71, "nosuch0")
 
@@ -416,14 +416,14 @@ def interface_mtu(lab, mtu):
         run(*device, 9001)
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_an_mtu_that_does_not_fit_is_78_when_it_was_asked_for(fresh, io):
     with interface_mtu(fresh, 1500):
         wanted = {"SLUICE_MTU": "8500"}
         check_refusal(refused(fresh, "--io", io, environment=wanted), 78, "1500")
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_default_mtu_is_lowered_with_one_warning(fresh, own_gateway, io):
     with interface_mtu(fresh, 1500):
         program = fresh.start_appliance("--io", io)
@@ -437,8 +437,8 @@ def test_a_default_mtu_is_lowered_with_one_warning(fresh, own_gateway, io):
         assert fresh.quiet_metrics().dropped() == {"too_big": 1}
 
 
-@pytest.mark.parametrize("second", IO)
-@pytest.mark.parametrize("first", IO)
+@pytest.mark.parametrize("second", BACKENDS)
+@pytest.mark.parametrize("first", BACKENDS)
 def test_a_second_appliance_is_refused_by_name(fresh, own_gateway, first, second):
     one = fresh.start_appliance("--io", first, "--workers", 1)
     other = refused(fresh, "--io", second, "--workers", 1, "--health", "0.0.0.0:8090")
@@ -448,7 +448,7 @@ def test_a_second_appliance_is_refused_by_name(fresh, own_gateway, first, second
     assert fresh.quiet_metrics().dropped() == {}
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_after_kill_9_a_new_one_starts(fresh, own_gateway, io):
     fresh.start_appliance("--io", io, "--workers", 2).kill()
     fresh.start_appliance("--io", io, "--workers", 2)
