@@ -122,6 +122,40 @@ setup_python() {
     cp "$wanted" "$VENV/installed.txt"
 }
 
+# The modules that others compile into themselves.
+HOT=(CSluice Wire PacketIO Dataplane RuleEngine)
+
+hot_sources() {
+    local module folders=()
+    for module in "${HOT[@]}"; do
+        [[ -d $ROOT/Sources/$module ]] && folders+=("Sources/$module")
+    done
+    (cd "$ROOT" && find "${folders[@]}" -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum
+}
+
+# drop_stale_objects FOLDER, before a build whose objects go to FOLDER (such as .build/debug):
+# SwiftPM may keep objects that know the old layout of a hot module's type, and such a program
+# crashes. So the product's own objects go, unless the last build there had the same hot modules.
+# note_hot_sources FOLDER, after a build that succeeded, says which they were.
+drop_stale_objects() {
+    local folder=$1 module
+    HOT_SOURCES=$(hot_sources)
+    [[ -d $folder ]] || return 0
+    [[ $(cat "$folder/hot-sources" 2>/dev/null) != "$HOT_SOURCES" ]] || return 0
+    say "the hot modules have changed: building the product's own modules in ${folder#"$ROOT/"} anew"
+    rm -f "$folder/hot-sources"
+    for module in "$ROOT"/Sources/*/ "$ROOT"/Tests/*/; do
+        module=$(basename "$module")
+        # Not the whole folder: SwiftPM does not plan anew, and misses what it once put there.
+        rm -rf "$folder/Modules/$module".*
+        find "$folder/$module.build" -name '*.o' -delete -o -name '*.swiftdeps' -delete 2>/dev/null || true
+    done
+}
+
+note_hot_sources() {
+    printf '%s\n' "$HOT_SOURCES" >"$1/hot-sources"
+}
+
 # build_release: all programs, and $BIN, the directory that holds them.
 build_release() {
     mkdir -p "$CACHE"
@@ -130,10 +164,12 @@ build_release() {
     else
         say "building (release); a first build takes a few minutes"
     fi
+    drop_stale_objects "$ROOT/.build/release"
     swift build --package-path "$ROOT" "${RELEASE[@]}" </dev/null >"$CACHE/build.log" 2>&1 || {
         cat "$CACHE/build.log" >&2
         die 71 "the build failed: its log is above"
     }
+    note_hot_sources "$ROOT/.build/release"
     # shellcheck disable=SC2034 # used by whoever sources this
     BIN=$(swift build --package-path "$ROOT" "${RELEASE[@]}" --show-bin-path)
 }

@@ -93,6 +93,32 @@ def fresh(lab):
     lab.end_programs(since=before)
 
 
+@pytest.fixture
+def own_gateway(fresh):
+    """A hand-made GWLB for a test that starts its own appliance."""
+    made = Gateway(fresh)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes the config file, and gives its path."""
+
+    def write(text):
+        path = tmp_path / "sluice.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def control(tmp_path):
+    """The control socket of an appliance that the test starts."""
+    return tmp_path / "control.sock"
+
+
 class Emulator:
     """A running sluice-gwlb and, after `finish`, its verdict."""
 

@@ -332,7 +332,7 @@ class Metrics:
         ]
 
     def check_identity(self):
-        """received = forwarded + Σ dropped, exactly and for each worker (SPEC §5)."""
+        """received = forwarded + Σ dropped, exactly and for each worker."""
         received, forwarded, dropped = self.packet_counters()
         assert received, "no worker reports what it received"
         for worker, count in received.items():
@@ -340,3 +340,21 @@ class Metrics:
                 f"worker {worker}: {count} received, {forwarded.get(worker, 0)} forwarded, "
                 f"{dropped.get(worker, 0)} dropped"
             )
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def check_refusal(program, code, *mentions):
+    """One line on standard error that helps, and the exit code."""
+    assert program.wait() == code, program.text
+    lines = program.text.splitlines()
+    assert len(lines) == 1, program.text
+    for word in mentions:
+        assert word in lines[0], program.text
+    for trace in ("Fatal error", "Stack dump", "Backtrace", "Current stack"):
+        assert trace not in program.text
+
+
+def refused(lab, *arguments, environment=None):
+    return lab.start_appliance(*arguments, environment=environment, ready=False)

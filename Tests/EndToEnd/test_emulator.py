@@ -1,4 +1,4 @@
-"""sluice-gwlb judges what it gets back: right passes, each kind of wrong is counted (Appendix C)."""
+"""sluice-gwlb judges what it gets back: right passes, each kind of wrong is counted."""
 
 import time
 

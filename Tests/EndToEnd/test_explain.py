@@ -9,7 +9,6 @@ from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 
 from explain import explain, explain_json, verdicts, write_capture
-from gateway import Gateway
 from lab import BIN, ROOT
 from packets import A4, B4, echo4, geneve, outer, tcp4, udp4, udp6
 
@@ -19,16 +18,6 @@ PLAIN = [
     "ethernet.pcap", "big-endian.pcap", "nanoseconds.pcap", "raw.pcap", "cooked.pcap", "cooked2.pcap",
     "null.pcap", "loop.pcap", "ethernet.pcapng", "nanoseconds.pcapng", "tcpdump.pcap",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def config(tmp_path):
-    def write(text):
-        path = tmp_path / "policy.yaml"
-        path.write_text(text)
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -201,14 +190,7 @@ def test_a_rewrite_that_does_not_fit(tmp_path, config):
     assert told[0]["rewritten"] == {"length": 38, "old": "'x'", "new": "'yyyyyyyyyy'"}
 
 
-@pytest.fixture
-def gateway(fresh):
-    made = Gateway(fresh)
-    yield made
-    made.close()
-
-
-def test_a_live_appliance_says_the_same(fresh, gateway, tmp_path, config):
+def test_a_live_appliance_says_the_same(fresh, own_gateway, tmp_path, config):
     """Random packets through the file and through the wire."""
     path = config(
         """
@@ -238,7 +220,7 @@ def test_a_live_appliance_says_the_same(fresh, gateway, tmp_path, config):
     told, _ = explain_json(path, write_capture(tmp_path / "random.pcap", inner))
     fresh.start_appliance("--config", path, "--control", tmp_path / "control.sock", "--workers", 2)
     ports = range(30001, 30001 + len(inner))
-    answers = gateway.exchange(*[outer(geneve(one), sport=port) for one, port in zip(inner, ports)])
+    answers = own_gateway.exchange(*[outer(geneve(one), sport=port) for one, port in zip(inner, ports)])
     lengths = {answer.sport: len(answer.inner) for answer in answers}
     for line, port, packet in zip(told, ports, inner):
         assert (line["verdict"] == "forward") == (port in lengths), line

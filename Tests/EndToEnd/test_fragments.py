@@ -1,4 +1,4 @@
-"""Fragmenting evades no rule, in any order of arrival (SPEC §4.3): fragments that scapy makes, and
+"""Fragmenting evades no rule, in any order of arrival: fragments that scapy makes, and
 ones that an attacker would, judged by the rule engine; a model of the receiver says what it would
 put together from those that pass."""
 

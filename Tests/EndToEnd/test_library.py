@@ -1,4 +1,4 @@
-"""The examples of the library: built as a user builds them, from a copy, and run with real clients (SPEC §4.5)."""
+"""The examples of the library: built as a user builds them, from a copy, and run with real clients."""
 
 import os
 import re

@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-from gateway import Gateway
 from lab import BIN, ROOT, wait_until
 from packets import aws_options, geneve, outer, tcp4, udp4
-from test_policy import config, control, reload, reloads  # noqa: F401
+from reloading import reload, reloads
 
 
 def marked():
@@ -33,13 +32,6 @@ def marked():
 
 
 MARKS = marked()
-
-
-@pytest.fixture
-def gateway(fresh):
-    made = Gateway(fresh)
-    yield made
-    made.close()
 
 
 # --- what needs a restart ------------------------------------------------------------------------
@@ -265,34 +257,34 @@ LIVE = {
 
 
 @pytest.mark.parametrize("key", LIVE)
-def test_a_live_key_changes_live(fresh, gateway, config, control, key):
-    LIVE[key](Appliance(fresh, gateway, config, control))
+def test_a_live_key_changes_live(fresh, own_gateway, config, control, key):
+    LIVE[key](Appliance(fresh, own_gateway, config, control))
 
 
 # --- on-error by endpoint --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("main", ["drop", "forward"])
-def test_a_packet_that_cannot_be_decoded_obeys_its_endpoint(fresh, gateway, config, control, main):
+def test_a_packet_that_cannot_be_decoded_obeys_its_endpoint(fresh, own_gateway, config, control, main):
     own, other = ("forward", "drop") if main == "drop" else ("drop", "forward")
     text = (
         f"policy: {{ on-error: {main}, "
         f"endpoints: {{ vpce-5: {{ on-error: {own} }}, vpce-6: {{ default: forward }} }} }}"
     )
-    a = Appliance(fresh, gateway, config, control)
+    a = Appliance(fresh, own_gateway, config, control)
     a.start(text)
     broken = bytearray(udp4(b"broken"))
     broken[2:4] = b"\xff\xff"  # longer than it is
     for endpoint, outcome in ((5, own), (6, "drop"), (7, main)):
         packet = outer(geneve(bytes(broken), options=aws_options(endpoint)))
         if outcome == "forward":
-            assert gateway.ask(packet).inner == bytes(broken)
+            assert own_gateway.ask(packet).inner == bytes(broken)
         else:
             assert a.dropped(packet) == "inner_malformed"
     assert other == main
     a.change(text.replace(f"vpce-5: {{ on-error: {own} }}", f"vpce-5: {{ on-error: {main} }}"))
     packet = outer(geneve(bytes(broken), options=aws_options(5)))
     if main == "forward":
-        assert gateway.ask(packet)
+        assert own_gateway.ask(packet)
     else:
         assert a.dropped(packet) == "inner_malformed"

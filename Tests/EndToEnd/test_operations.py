@@ -1,7 +1,6 @@
-"""Health, drain, metrics, HTTP robustness, privileges and mistakes (SPEC §1, §5, §6)."""
+"""Health, drain, metrics, HTTP robustness, privileges and mistakes."""
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -13,24 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from gateway import Gateway
-from lab import ADDRESS, BIN, HEALTH_PORT, run, wait_until
+from conftest import BACKENDS
+from lab import ADDRESS, BIN, HEALTH_PORT, check_refusal, refused, run, wait_until
 from packets import geneve, outer, udp4
+from threads import stopped
 
-IO = ("packet", "udp", "raw")
 PROBE_LIMIT = 2  # seconds; GWLB's own timeout is at least that
 
 
 @pytest.fixture
 def running(fresh):
     return fresh.start_appliance("--io", "udp", "--workers", 2)
-
-
-@pytest.fixture
-def gateway(fresh):
-    made = Gateway(fresh)
-    yield made
-    made.close()
 
 
 # --- health --------------------------------------------------------------------------------------
@@ -43,30 +35,7 @@ def test_health_is_200_with_a_json_body(fresh, running, path):
     assert isinstance(json.loads(body), dict)
 
 
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-_libc.ptrace.restype = ctypes.c_long
-
-
-def ptrace(request, thread):
-    if _libc.ptrace(request, thread, None, None) != 0:
-        raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
-
-
-@contextlib.contextmanager
-def stopped(thread):
-    """One thread stands still, the others run. (SIGSTOP would stop the whole process.)"""
-    ptrace(PTRACE_SEIZE, thread)
-    ptrace(PTRACE_INTERRUPT, thread)
-    os.waitpid(thread, WALL)
-    try:
-        yield
-    finally:
-        ptrace(PTRACE_DETACH, thread)
-
-
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_wedged_worker_turns_health_to_503_and_back(fresh, io):
     program = fresh.start_appliance("--io", io, "--workers", 2)
     for worker in ("sluice-w0", "sluice-w1"):
@@ -98,8 +67,8 @@ def test_health_tcp_listens_only_while_healthy(fresh):
 # --- drain and stop ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("io", IO)
-def test_sigterm_drains(fresh, gateway, io):
+@pytest.mark.parametrize("io", BACKENDS)
+def test_sigterm_drains(fresh, own_gateway, io):
     """Health turns 503 at once, packets keep flowing, the end comes when they cease."""
     idle = {"SLUICE_DRAIN_IDLE": "1"}
     program = fresh.start_appliance(
@@ -110,20 +79,20 @@ def test_sigterm_drains(fresh, gateway, io):
     wait_until(lambda: fresh.health()[0] == 503, "health turns 503")
     assert fresh.metrics().total("sluice_draining") == 1
     while time.monotonic() < began + 5:
-        assert gateway.answers(), "packets flow while draining"
+        assert own_gateway.answers(), "packets flow while draining"
         time.sleep(0.1)
     assert program.running, "packets come, so it stays past the minimum"
     assert program.wait() == 0
     assert time.monotonic() - began >= 5
 
 
-def test_drain_ends_at_its_timeout_though_packets_come(fresh, gateway):
+def test_drain_ends_at_its_timeout_though_packets_come(fresh, own_gateway):
     program = fresh.start_appliance("--io", "udp", "--drain-minimum", 1, "--drain-timeout", 3)
     program.send_signal(signal.SIGTERM)
     packet = outer(geneve(udp4(b"on and on")))
 
     def ended():
-        gateway.send(packet)
+        own_gateway.send(packet)
         return not program.running
 
     wait_until(ended, "the drain timeout ends the process")
@@ -151,17 +120,17 @@ def test_sigint_stops_at_once(fresh):
     assert program.stop(signal.SIGINT) == 0
 
 
-@pytest.mark.parametrize("io", IO)
-def test_no_icmp_leaves_while_stopping(fresh, gateway, io):
+@pytest.mark.parametrize("io", BACKENDS)
+def test_no_icmp_leaves_while_stopping(fresh, own_gateway, io):
     """GWLB never stops sending, and the sink goes last: with the process, not before."""
     program = fresh.start_appliance("--io", io, "--workers", 2)
     packet = outer(geneve(udp4(b"all the time")))
-    gateway.icmp.clear()
+    own_gateway.icmp.clear()
     program.send_signal(signal.SIGTERM)
     while program.running:
-        gateway.send(packet)
-        gateway.collect(time.monotonic() + 0.01)
-        if gateway.icmp:
+        own_gateway.send(packet)
+        own_gateway.collect(time.monotonic() + 0.01)
+        if own_gateway.icmp:
             # An ICMP of the kernel's own, if the process is just ending; a fault, if it lives on.
             time.sleep(1)
             assert not program.running, "ICMP while the process lives"
@@ -170,7 +139,7 @@ def test_no_icmp_leaves_while_stopping(fresh, gateway, io):
 
 # --- metrics and status --------------------------------------------------------------------------
 
-# SPEC Appendix B, without the prefix; counters with their suffix.
+# The names that users rely on, without the prefix; counters with their suffix.
 NAMES = """
     packets_received_total bytes_received_total packets_forwarded_total bytes_forwarded_total
     packets_dropped_total packets_rewritten_total kernel_drops_total send_retries_total flows_live
@@ -229,9 +198,9 @@ def numbers_of(document):
     return [document] if isinstance(document, (int, float)) else []
 
 
-def test_status_says_the_same_as_the_metrics(fresh, running, gateway):
-    gateway.exchange(*[outer(geneve(udp4(bytes([index])))) for index in range(100)], answers=100)
-    gateway.refused(outer(b"junk"))
+def test_status_says_the_same_as_the_metrics(fresh, running, own_gateway):
+    own_gateway.exchange(*[outer(geneve(udp4(bytes([index])))) for index in range(100)], answers=100)
+    own_gateway.refused(outer(b"junk"))
     metrics = fresh.quiet_metrics()
     numbers = numbers_of(fresh.status())
     for name in ("received", "forwarded", "dropped"):
@@ -324,16 +293,16 @@ def test_a_bare_tcp_connect_is_accepted(fresh, running):
     check_probe(fresh)
 
 
-def test_http_load_does_not_disturb_packets(fresh, running, gateway):
+def test_http_load_does_not_disturb_packets(fresh, running, own_gateway):
     with connections(fresh, 100, b"GET /metrics HTTP/1.1\r\n"):
         packets = [outer(geneve(udp4(b"meanwhile", sport=index + 1))) for index in range(200)]
-        assert len(gateway.exchange(*packets, answers=200)) == 200
+        assert len(own_gateway.exchange(*packets, answers=200)) == 200
 
 
 # --- privileges ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_no_thread_keeps_a_capability(fresh, io):
     program = fresh.start_appliance("--io", io, "--workers", 2)
     tasks = list(Path(f"/proc/{program.pid}/task").iterdir())
@@ -368,42 +337,27 @@ UNPRIVILEGED = {
 # --- mistakes ------------------------------------------------------------------------------------
 
 
-def check_refusal(program, code, *mentions):
-    """One line on standard error that helps, and the exit code."""
-    assert program.wait() == code, program.text
-    lines = program.text.splitlines()
-    assert len(lines) == 1, program.text
-    for word in mentions:
-        assert word in lines[0], program.text
-    for trace in ("Fatal error", "Stack dump", "Backtrace", "Current stack"):
-        assert trace not in program.text
-
-
-def refused(lab, *arguments, environment=None):
-    return lab.start_appliance(*arguments, environment=environment, ready=False)
-
-
-@pytest.mark.parametrize("io", (*IO, "auto"))
+@pytest.mark.parametrize("io", (*BACKENDS, "auto"))
 @pytest.mark.parametrize("prefix", UNPRIVILEGED.values(), ids=UNPRIVILEGED.keys())
 def test_no_privilege_is_77(fresh, public_binary, prefix, io):
     program = fresh.start("appliance", public_binary, "run", "--io", io, prefix=prefix)
     check_refusal(program, 77)
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_busy_health_port_is_71(fresh, io):
     with fresh.socket("appliance", ("0.0.0.0", HEALTH_PORT), socket.SOCK_STREAM) as holder:
         holder.listen()
         check_refusal(refused(fresh, "--io", io), 71, "8080")
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_busy_geneve_port_is_71(fresh, io):
     with fresh.socket("appliance", ("0.0.0.0", 6081)):
         check_refusal(refused(fresh, "--io", io), 71, "6081")
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_kernel_geneve_device_is_71(fresh, io):
     namespace = fresh.namespace("appliance")
     device = ("ip", "-n", namespace, "link")
@@ -417,7 +371,7 @@ def test_a_kernel_geneve_device_is_71(fresh, io):
         run(*device, "del", "gnv0")
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_a_missing_interface_is_71(fresh, io):
     check_refusal(refused(fresh, "--io", io, "--interface", "nosuch0"), 71, "nosuch0")
 
@@ -462,15 +416,15 @@ def interface_mtu(lab, mtu):
         run(*device, 9001)
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", BACKENDS)
 def test_an_mtu_that_does_not_fit_is_78_when_it_was_asked_for(fresh, io):
     with interface_mtu(fresh, 1500):
         wanted = {"SLUICE_MTU": "8500"}
         check_refusal(refused(fresh, "--io", io, environment=wanted), 78, "1500")
 
 
-@pytest.mark.parametrize("io", IO)
-def test_a_default_mtu_is_lowered_with_one_warning(fresh, gateway, io):
+@pytest.mark.parametrize("io", BACKENDS)
+def test_a_default_mtu_is_lowered_with_one_warning(fresh, own_gateway, io):
     with interface_mtu(fresh, 1500):
         program = fresh.start_appliance("--io", io)
         warnings = [line for line in program.text.splitlines() if "mtu" in line.lower()]
@@ -478,31 +432,31 @@ def test_a_default_mtu_is_lowered_with_one_warning(fresh, gateway, io):
         assert "1432" in warnings[0]
         # The largest rewrite is bound by it: inner 1,432 bytes, two more are too big.
         fits = b"weakly typed".ljust(1430 - 28)
-        gateway.ask(outer(geneve(udp4(fits, dport=3000))))
-        gateway.refused(outer(geneve(udp4(fits + b"+", dport=3000))))
+        own_gateway.ask(outer(geneve(udp4(fits, dport=3000))))
+        own_gateway.refused(outer(geneve(udp4(fits + b"+", dport=3000))))
         assert fresh.quiet_metrics().dropped() == {"too_big": 1}
 
 
-@pytest.mark.parametrize("second", IO)
-@pytest.mark.parametrize("first", IO)
-def test_a_second_appliance_is_refused_by_name(fresh, gateway, first, second):
+@pytest.mark.parametrize("second", BACKENDS)
+@pytest.mark.parametrize("first", BACKENDS)
+def test_a_second_appliance_is_refused_by_name(fresh, own_gateway, first, second):
     one = fresh.start_appliance("--io", first, "--workers", 1)
     other = refused(fresh, "--io", second, "--workers", 1, "--health", "0.0.0.0:8090")
     check_refusal(other, 71, f"pid {one.pid}")
     assert fresh.health()[0] == 200
-    gateway.ask(outer(geneve(udp4(b"one answer"))))
+    own_gateway.ask(outer(geneve(udp4(b"one answer"))))
     assert fresh.quiet_metrics().dropped() == {}
 
 
-@pytest.mark.parametrize("io", IO)
-def test_after_kill_9_a_new_one_starts(fresh, gateway, io):
+@pytest.mark.parametrize("io", BACKENDS)
+def test_after_kill_9_a_new_one_starts(fresh, own_gateway, io):
     fresh.start_appliance("--io", io, "--workers", 2).kill()
     fresh.start_appliance("--io", io, "--workers", 2)
-    gateway.ask(outer(geneve(udp4(b"as if nothing had happened"))))
+    own_gateway.ask(outer(geneve(udp4(b"as if nothing had happened"))))
 
 
-def test_address_restricts_what_is_ours(fresh, gateway):
+def test_address_restricts_what_is_ours(fresh, own_gateway):
     fresh.start_appliance("--io", "udp", "--address", ADDRESS)
-    gateway.ask(outer(geneve(udp4(b"mine"))))
-    gateway.refused(outer(geneve(udp4(b"not mine")), destination="192.168.20.6"))
-    gateway.check_silence()
+    own_gateway.ask(outer(geneve(udp4(b"mine"))))
+    own_gateway.refused(outer(geneve(udp4(b"not mine")), destination="192.168.20.6"))
+    own_gateway.check_silence()

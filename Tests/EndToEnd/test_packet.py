@@ -9,21 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway import Gateway
-from lab import ADDRESS, BIN, run, wait_until
+from lab import ADDRESS, BIN, check_refusal, refused, run, wait_until
 from packets import Outer, fragments, geneve, outer, udp4
-from test_operations import check_refusal, refused
 
 WITHOUT_ADMIN = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
 SECOND = ("192.168.30.5", "192.168.30.10")  # ours and the gateway's end of a second cable
 PACKET_OUTGOING = 4
-
-
-@pytest.fixture
-def gateway(fresh):
-    made = Gateway(fresh)
-    yield made
-    made.close()
 
 
 def ip(lab, host, *words):
@@ -59,12 +50,12 @@ def stack_saw(lab):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_hook_and_all_else_go_with_the_process(fresh, gateway, how):
+def test_hook_and_all_else_go_with_the_process(fresh, own_gateway, how):
     before = residue(fresh)
     program = fresh.start_appliance("--io", "packet", "--workers", 2, "--drain-minimum", 0)
     during = rules(fresh)
     assert f"table netdev sluice-{program.pid}" in during and '"eth0"' in during
-    gateway.ask(outer(geneve(udp4(b"while it runs"))))
+    own_gateway.ask(outer(geneve(udp4(b"while it runs"))))
     program.send_signal(how)
     program.wait()
     wait_until(lambda: residue(fresh) == before, f"the host is as it was, after {how.name}")
@@ -82,18 +73,18 @@ def test_a_refused_start_leaves_nothing(fresh):
 # --- the choice ----------------------------------------------------------------------------------
 
 
-def test_auto_is_packet_where_that_is_permitted(fresh, gateway):
+def test_auto_is_packet_where_that_is_permitted(fresh, own_gateway):
     program = fresh.start_appliance("--workers", 1)
     assert "io auto: packet" in program.text
     assert 'io="packet"' in fresh.metrics().text
-    gateway.ask(outer(geneve(udp4(b"by packet"))))
+    own_gateway.ask(outer(geneve(udp4(b"by packet"))))
 
 
-def test_auto_is_udp_without_the_right_to_hook_and_says_why(fresh, gateway):
+def test_auto_is_udp_without_the_right_to_hook_and_says_why(fresh, own_gateway):
     program = fresh.start_appliance("--workers", 1, prefix=WITHOUT_ADMIN)
     assert re.search(r"io auto: udp, since .*nf_tables.*Operation not permitted", program.text)
     assert 'io="udp"' in fresh.metrics().text
-    gateway.ask(outer(geneve(udp4(b"by udp"))))
+    own_gateway.ask(outer(geneve(udp4(b"by udp"))))
 
 
 def test_packet_without_the_right_to_hook_is_77(fresh):
@@ -124,26 +115,26 @@ def test_every_worker_says_where_it_is(fresh):
 # --- the rest of the host ------------------------------------------------------------------------
 
 
-def test_the_stack_sees_no_geneve_packet(fresh, gateway):
+def test_the_stack_sees_no_geneve_packet(fresh, own_gateway):
     fresh.start_appliance("--io", "packet", "--workers", 2)
-    gateway.ask(outer(geneve(udp4(b"first"))))
+    own_gateway.ask(outer(geneve(udp4(b"first"))))
     before = stack_saw(fresh)
     packets = [outer(geneve(udp4(b"hidden", sport=index + 1))) for index in range(500)]
-    assert len(gateway.exchange(*packets, answers=500)) == 500
+    assert len(own_gateway.exchange(*packets, answers=500)) == 500
     assert stack_saw(fresh) == before
-    gateway.check_silence()
+    own_gateway.check_silence()
 
 
-def test_fragments_leave_nothing_in_the_stacks_queues(fresh, gateway):
+def test_fragments_leave_nothing_in_the_stacks_queues(fresh, own_gateway):
     fresh.start_appliance("--io", "packet", "--workers", 2)
     for index in range(50):
         whole = outer(geneve(udp4(b"f" * 4000, sport=index + 1)), ident=index + 1)
-        assert len(gateway.exchange(*fragments(whole), answers=1)) == 1
+        assert len(own_gateway.exchange(*fragments(whole), answers=1)) == 1
     assert "FRAG: inuse 0 memory 0" in fresh.run("appliance", "cat", "/proc/net/sockstat").stdout
-    gateway.check_silence()
+    own_gateway.check_silence()
 
 
-def test_other_udp_traffic_and_other_rules_are_untouched(fresh, gateway):
+def test_other_udp_traffic_and_other_rules_are_untouched(fresh, own_gateway):
     fresh.run("appliance", "nft", "add table netdev theirs; add chain netdev theirs c "
               "{ type filter hook ingress device eth0 priority 0; }; "
               "add rule netdev theirs c udp dport 7777 counter")  # fmt: skip
@@ -160,7 +151,7 @@ def test_other_udp_traffic_and_other_rules_are_untouched(fresh, gateway):
                 assert server.recv(65536) == message
                 server.sendto(message, client.getsockname())
                 assert client.recv(65536) == message
-        gateway.ask(outer(geneve(udp4(b"all the same"))))
+        own_gateway.ask(outer(geneve(udp4(b"all the same"))))
         program.stop()
         wait_until(lambda: "sluice" not in rules(fresh), "the hook goes")
         # Their counter has counted; nothing else is different.
@@ -170,41 +161,41 @@ def test_other_udp_traffic_and_other_rules_are_untouched(fresh, gateway):
         fresh.run("appliance", "nft", "delete table netdev theirs")
 
 
-def test_frames_for_others_and_tagged_ones_are_not_answered(fresh, gateway):
+def test_frames_for_others_and_tagged_ones_are_not_answered(fresh, own_gateway):
     fresh.start_appliance("--io", "packet", "--workers", 2)
     packet = outer(geneve(udp4(b"not yours")))
     for mac in (b"\2\0\0\0\0\x99", b"\xff" * 6, b"\1\0\x5e\0\0\1"):
-        gateway.refused(packet, mac=mac)
-    gateway.tap.send(gateway.there + gateway.here + b"\x81\0\0\x0a\x08\0" + packet)
-    gateway.refused()
-    gateway.check_silence()
+        own_gateway.refused(packet, mac=mac)
+    own_gateway.tap.send(own_gateway.there + own_gateway.here + b"\x81\0\0\x0a\x08\0" + packet)
+    own_gateway.refused()
+    own_gateway.check_silence()
 
 
 # --- following the host --------------------------------------------------------------------------
 
 
-def test_address_changes_are_followed(fresh, gateway):
+def test_address_changes_are_followed(fresh, own_gateway):
     fresh.start_appliance("--io", "packet", "--workers", 2)
     added = "192.168.20.77"
     packet = outer(geneve(udp4(b"to the new one")), destination=added)
-    gateway.refused(packet)
+    own_gateway.refused(packet)
     ip(fresh, "appliance", "addr", "add", f"{added}/24", "dev", "eth0")
     try:
-        wait_until(lambda: gateway.answers(added), "the new address is served")
+        wait_until(lambda: own_gateway.answers(added), "the new address is served")
         before = stack_saw(fresh)
-        assert len(gateway.exchange(packet, answers=1)) == 1
+        assert len(own_gateway.exchange(packet, answers=1)) == 1
         assert stack_saw(fresh) == before, "the hook follows, too"
     finally:
         ip(fresh, "appliance", "addr", "del", f"{added}/24", "dev", "eth0")
-    wait_until(lambda: not gateway.answers(added), "it is served no longer")
-    gateway.ask(outer(geneve(udp4(b"the others are"))))
+    wait_until(lambda: not own_gateway.answers(added), "it is served no longer")
+    own_gateway.ask(outer(geneve(udp4(b"the others are"))))
 
 
-def test_address_restricts_what_is_ours(fresh, gateway):
+def test_address_restricts_what_is_ours(fresh, own_gateway):
     fresh.start_appliance("--io", "packet", "--address", ADDRESS)
-    gateway.ask(outer(geneve(udp4(b"mine"))))
-    gateway.refused(outer(geneve(udp4(b"not mine")), destination="192.168.20.6"))
-    gateway.check_silence()
+    own_gateway.ask(outer(geneve(udp4(b"mine"))))
+    own_gateway.refused(outer(geneve(udp4(b"not mine")), destination="192.168.20.6"))
+    own_gateway.check_silence()
 
 
 @pytest.fixture
@@ -234,23 +225,23 @@ def ask_second(lab, give_up=10):
             return None
 
 
-def test_two_interfaces(fresh, second_cable, gateway):
+def test_two_interfaces(fresh, second_cable, own_gateway):
     program = fresh.start_appliance(
         "--io", "packet", "--workers", 2,
         "--interface", "eth0", "--interface", "eth1", "--interface", "eth0",
     )
     assert "packet on eth0, eth1" in program.text
-    gateway.ask(outer(geneve(udp4(b"by the first"))))
+    own_gateway.ask(outer(geneve(udp4(b"by the first"))))
     assert ask_second(fresh) == geneve(udp4(b"by the second cable"))
 
 
-def test_the_interface_of_the_address_is_served_and_no_other(fresh, second_cable, gateway):
+def test_the_interface_of_the_address_is_served_and_no_other(fresh, second_cable, own_gateway):
     program = fresh.start_appliance("--io", "packet", "--workers", 1, "--address", SECOND[0])
     assert "packet on eth1" in program.text
     assert ask_second(fresh) == geneve(udp4(b"by the second cable"))
-    gateway.send(outer(geneve(udp4(b"to the first"))))
-    assert gateway.collect(time.monotonic() + 1) == []
-    gateway.check_silence()
+    own_gateway.send(outer(geneve(udp4(b"to the first"))))
+    assert own_gateway.collect(time.monotonic() + 1) == []
+    own_gateway.check_silence()
 
 
 @pytest.mark.parametrize("how", [(), ("--busy-poll",)])
@@ -269,13 +260,13 @@ def test_an_interface_that_goes_turns_health_to_503(fresh, second_cable, how):
 
 
 @pytest.mark.parametrize("size", [1500, 8500, 8933])
-def test_jumbo_frames_up_to_the_mtu(fresh, gateway, size):
+def test_jumbo_frames_up_to_the_mtu(fresh, own_gateway, size):
     fresh.start_appliance("--io", "packet", "--workers", 1, environment={"SLUICE_MTU": "8933"})
-    reply = gateway.ask(outer(geneve(udp4(b"j" * (size - 28)))))
+    reply = own_gateway.ask(outer(geneve(udp4(b"j" * (size - 28)))))
     assert len(reply.inner) == size
 
 
-def test_a_partial_checksum_is_completed(fresh, gateway):
+def test_a_partial_checksum_is_completed(fresh, own_gateway):
     """A sender whose checksums its network card would complete: here, nobody does."""
     fresh.run("gwlb", "ethtool", "-K", "to-appliance", "tx", "on")
     try:
@@ -285,7 +276,7 @@ def test_a_partial_checksum_is_completed(fresh, gateway):
             with fresh.socket("gwlb", ("192.168.20.10", 0)) as sock:
                 sock.sendto(geneve(inner), (ADDRESS, 6081))
                 port = sock.getsockname()[1]
-                (reply,) = gateway.collect(
+                (reply,) = own_gateway.collect(
                     time.monotonic() + 10, lambda got: any(one.sport == port for one in got)
                 )
             assert reply.udp_checksum != 0 and reply.udp_is_valid
@@ -294,14 +285,14 @@ def test_a_partial_checksum_is_completed(fresh, gateway):
 
 
 @pytest.mark.parametrize("bypass", ["true", "false"])
-def test_local_taps_see_the_answers_unless_the_qdisc_is_bypassed(fresh, gateway, bypass):
+def test_local_taps_see_the_answers_unless_the_qdisc_is_bypassed(fresh, own_gateway, bypass):
     fresh.start_appliance("--io", "packet", "--workers", 1,
                           environment={"SLUICE_QDISC_BYPASS": bypass})  # fmt: skip
     with fresh.inside("appliance"):
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     tap.bind(("eth0", 3))
     tap.settimeout(1)
-    gateway.ask(outer(geneve(udp4(b"seen or not"))))
+    own_gateway.ask(outer(geneve(udp4(b"seen or not"))))
     seen = []
     with contextlib.suppress(TimeoutError):
         while True:
@@ -316,11 +307,11 @@ def test_local_taps_see_the_answers_unless_the_qdisc_is_bypassed(fresh, gateway,
 
 
 @pytest.mark.parametrize("io", ["packet", "udp"])
-def test_steering_by_cpu_loses_nothing(fresh, gateway, io):
+def test_steering_by_cpu_loses_nothing(fresh, own_gateway, io):
     program = fresh.start_appliance("--io", io, "--workers", 2, "--steer", "cpu")
     assert "steered by cpu" in program.text
     packets = [outer(geneve(udp4(b"any worker", sport=index + 1))) for index in range(300)]
-    assert len(gateway.exchange(*packets, answers=300)) == 300
+    assert len(own_gateway.exchange(*packets, answers=300)) == 300
 
 
 def test_steering_by_cpu_is_refused_with_raw(fresh):

@@ -1,4 +1,4 @@
-"""Config files on a real appliance: rules, check, reload by signal and socket, wrong files (SPEC §4)."""
+"""Config files on a real appliance: rules, check, reload by signal and socket, wrong files."""
 
 import json
 import signal
@@ -11,50 +11,13 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from conftest import BACKENDS
-from gateway import Gateway
 from lab import BIN, GIVE_UP, ROOT, run, wait_until
 from packets import A4, B4, ENDPOINT, aws_options, echo4, geneve, next_port, outer, udp4
+from reloading import COUNT, DROP, reload, reloads, rules, start
 
 EXAMPLES = ROOT / "deploy" / "examples"
 WRONG = ROOT / "Tests" / "ControlTests" / "WrongConfigs"
 SCHEMA = ROOT / "deploy" / "schema" / "sluice.schema.json"
-
-
-@pytest.fixture
-def gateway(fresh):
-    made = Gateway(fresh)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def config(tmp_path):
-    """Writes the config file, and gives its path."""
-
-    def write(text):
-        path = tmp_path / "sluice.yaml"
-        path.write_text(text)
-        return path
-
-    return write
-
-
-@pytest.fixture
-def control(tmp_path):
-    return tmp_path / "control.sock"
-
-
-def start(lab, path, control, *arguments):
-    return lab.start_appliance("--config", path, "--control", control, *arguments)
-
-
-def reload(control):
-    return run(BIN / "sluice", "reload", "--control", control, check=False)
-
-
-def rules(*texts, default="forward"):
-    lines = "".join(f"    - {text}\n" for text in texts)
-    return f"policy:\n  default: {default}\n  rules:{' []' if not texts else ''}\n{lines}"
 
 
 def request(text, port, endpoint=ENDPOINT):
@@ -66,58 +29,58 @@ def request(text, port, endpoint=ENDPOINT):
 
 @pytest.mark.parametrize("io", BACKENDS)
 @pytest.mark.parametrize("workers", [1, 4])
-def test_the_blog_as_a_file(fresh, gateway, control, io, workers):
+def test_the_blog_as_a_file(fresh, own_gateway, control, io, workers):
     start(fresh, EXAMPLES / "blog.yaml", control, "--io", io, "--workers", workers)
-    assert gateway.pass_inner(udp4(b"hello", dport=3000)) == udp4(b"hello", dport=3000)
-    gateway.refused(request(b"please drop me", 3000))
-    assert gateway.pass_inner(udp4(b"weakly typed", dport=3000)) == udp4(
+    assert own_gateway.pass_inner(udp4(b"hello", dport=3000)) == udp4(b"hello", dport=3000)
+    own_gateway.refused(request(b"please drop me", 3000))
+    assert own_gateway.pass_inner(udp4(b"weakly typed", dport=3000)) == udp4(
         b"strongly typed", dport=3000
     )
     for sequence in range(1, 21):
         ping = echo4(sequence)
         if sequence % 5:
-            assert gateway.pass_inner(ping) == ping
+            assert own_gateway.pass_inner(ping) == ping
         else:
-            gateway.refused(outer(geneve(ping)))
+            own_gateway.refused(outer(geneve(ping)))
     metrics = fresh.quiet_metrics()
     hits = metrics.by("sluice_rule_hits_total", "rule")
     assert hits == {"drop-me": 1, "strongly-typed": 1, "every-fifth-ping": 4}
     assert metrics.dropped() == {"rule": 5}
-    gateway.check_silence()
+    own_gateway.check_silence()
 
 
-def test_an_endpoint_has_its_own_policy(fresh, gateway, control, config):
+def test_an_endpoint_has_its_own_policy(fresh, own_gateway, control, config):
     # Another endpoint than the one that the gateway's own packets have.
     text = (EXAMPLES / "one-endpoint.yaml").read_text().replace("vpce-0123456789abcdef0", "vpce-5")
     start(fresh, config(text), control, "--workers", 2)
     own, other = 5, 0x99
-    assert gateway.ask(request(b"x" * 600, 53, endpoint=own))
-    gateway.refused(request(b"x", 5353, endpoint=own))
-    assert gateway.ask(request(b"x", 5353, endpoint=other))
+    assert own_gateway.ask(request(b"x" * 600, 53, endpoint=own))
+    own_gateway.refused(request(b"x", 5353, endpoint=own))
+    assert own_gateway.ask(request(b"x", 5353, endpoint=other))
     hits = fresh.quiet_metrics().by("sluice_rule_hits_total", "rule")
     assert hits == {"no-telnet": 0, "web": 0, "large-dns-trial": 1, "dns": 1}
 
 
-def test_only_answers_come_back(fresh, gateway, control, config):
+def test_only_answers_come_back(fresh, own_gateway, control, config):
     out_rule = f"{{ name: out, match: {{ source: {B4} }}, action: forward }}"
     answers = "{ name: answers, match: { flow: established }, action: forward }"
     start(fresh, config(rules(out_rule, answers, default="drop")), control, "--workers", 2)
     out = udp4(b"out", sport=41000, dport=53)
     back = udp4(b"back", sport=53, dport=41000, source=A4, destination=B4)
-    gateway.refused(outer(geneve(back)))
-    assert gateway.pass_inner(out) == out
-    assert gateway.pass_inner(back) == back
+    own_gateway.refused(outer(geneve(back)))
+    assert own_gateway.pass_inner(out) == out
+    assert own_gateway.pass_inner(back) == back
     assert fresh.quiet_metrics().dropped() == {"default": 1}
 
 
-def test_a_rule_that_logs(fresh, gateway, control, config):
+def test_a_rule_that_logs(fresh, own_gateway, control, config):
     path = config(rules("{ name: seen, match: { port: 4000 }, action: [log, drop] }"))
     program = start(fresh, path, control)
-    gateway.refused(request(b"secret %s %n", 4000))
+    own_gateway.refused(request(b"secret %s %n", 4000))
     program.wait_for("rule seen: 192.168.")
     assert "secret" not in program.text
     for _ in range(50):
-        gateway.send(*[request(b"x", 4000) for _ in range(20)])
+        own_gateway.send(*[request(b"x", 4000) for _ in range(20)])
     program.wait_for("more packets matched rules with the action log")
     assert program.text.count("rule seen:") < 100
 
@@ -125,7 +88,7 @@ def test_a_rule_that_logs(fresh, gateway, control, config):
 @pytest.mark.parametrize(
     ("io", "workers", "flows"), [("udp", 1, 1), ("udp", 4, 1), ("udp", 4, 64), ("packet", 2, 64)]
 )
-def test_a_rate_is_the_whole_appliances(fresh, gateway, control, config, io, workers, flows):
+def test_a_rate_is_the_whole_appliances(fresh, own_gateway, control, config, io, workers, flows):
     """Real packets, far more than the limit, on one worker and on all."""
     rate, burst = 200, 20
     limit = f"{{ packets-per-second: {rate}, burst: {burst} }}"
@@ -133,7 +96,7 @@ def test_a_rate_is_the_whole_appliances(fresh, gateway, control, config, io, wor
     start(fresh, path, control, "--io", io, "--workers", workers)
     sent, begin = 0, time.monotonic()
     while time.monotonic() < begin + 2:
-        gateway.send(*[
+        own_gateway.send(*[
             outer(geneve(udp4(b"x", sport=20000 + (sent + i) % flows, dport=4000)), sport=next_port())
             for i in range(10)
         ])
@@ -202,44 +165,31 @@ def test_a_flag_beats_a_variable_beats_the_file(fresh, control, config):
 
 # --- reload --------------------------------------------------------------------------------------
 
-DROP = "{ name: rule, match: { port: 4000 }, action: drop }"
-COUNT = "{ name: rule, match: { port: 4000 }, action: count }"
-
-
-def reloads(metrics):
-    return (
-        metrics.total("sluice_config_generation"),
-        metrics.total("sluice_config_reloads_total", result="success"),
-        metrics.total("sluice_config_reloads_total", result="failure"),
-        metrics.total("sluice_config_last_reload_success"),
-    )
-
-
 @pytest.mark.parametrize("io", BACKENDS)
-def test_reload_takes_the_new_rules_over(fresh, gateway, control, config, io):
+def test_reload_takes_the_new_rules_over(fresh, own_gateway, control, config, io):
     path = config(rules(DROP))
     start(fresh, path, control, "--io", io, "--workers", 2)
     assert stat.S_IMODE(control.stat().st_mode) == 0o600
-    gateway.refused(request(b"x", 4000))
+    own_gateway.refused(request(b"x", 4000))
     config(rules(COUNT))
     done = reload(control)
     assert (done.returncode, done.stdout, done.stderr) == (0, "generation 2\n", "")
-    assert gateway.ask(request(b"x", 4000))
+    assert own_gateway.ask(request(b"x", 4000))
     metrics = fresh.quiet_metrics()
     assert metrics.by("sluice_rule_hits_total", "rule") == {"rule": 2}, "counted on by name"
     assert reloads(metrics) == (2, 1, 0, 1)
 
 
-def test_sighup_reloads(fresh, gateway, control, config):
+def test_sighup_reloads(fresh, own_gateway, control, config):
     path = config(rules(DROP))
     program = start(fresh, path, control)
     config(rules(COUNT))
     program.send_signal(signal.SIGHUP)
     program.wait_for("reloaded: generation 2")
-    assert gateway.ask(request(b"x", 4000))
+    assert own_gateway.ask(request(b"x", 4000))
 
 
-def test_a_wrong_file_changes_nothing(fresh, gateway, control, config):
+def test_a_wrong_file_changes_nothing(fresh, own_gateway, control, config):
     path = config(rules(DROP))
     program = start(fresh, path, control)
     config(rules("{ name: rule, match: { prt: 4000 }, action: drop }") + "mtu: none\n")
@@ -249,14 +199,14 @@ def test_a_wrong_file_changes_nothing(fresh, gateway, control, config):
         f"{path}:4: policy.rules[0].match: unknown key 'prt': did you mean port?",
         f"{path}:5: mtu: expected a number from 68 to 65000, found 'none'",
     ]
-    gateway.refused(request(b"x", 4000))
+    own_gateway.refused(request(b"x", 4000))
     assert reloads(fresh.metrics()) == (1, 0, 1, 0)
     assert "not reloaded" in program.text
     path.unlink()
     assert reload(control).returncode == 78
     config(rules(COUNT))
     assert reload(control).returncode == 0
-    assert gateway.ask(request(b"x", 4000))
+    assert own_gateway.ask(request(b"x", 4000))
     assert reloads(fresh.metrics()) == (2, 1, 2, 1)
 
 
@@ -283,19 +233,19 @@ def test_what_cannot_change_live_is_refused(fresh, control, config, text, key):
     assert f"{path}: {key} cannot change live: restart" in done.stderr.splitlines()
 
 
-def test_live_settings_change_live(fresh, gateway, control, config):
+def test_live_settings_change_live(fresh, own_gateway, control, config):
     path = config("listen: { allow-sources: [0.0.0.0/0] }\n")
     start(fresh, path, control)
-    assert gateway.ask(request(b"x", 4000))
+    assert own_gateway.ask(request(b"x", 4000))
     config("listen: { allow-sources: [10.9.9.0/24] }\n")
     assert reload(control).returncode == 0
-    gateway.send(request(b"x", 4000))
+    own_gateway.send(request(b"x", 4000))
     wait_until(
         lambda: fresh.metrics().dropped() == {"source_not_allowed": 1}, "the source is refused"
     )
     config("listen: { allow-sources: [0.0.0.0/0] }\npolicy: { default: drop }\n")
     assert reload(control).returncode == 0
-    gateway.send(request(b"x", 4000))
+    own_gateway.send(request(b"x", 4000))
     wait_until(
         lambda: fresh.metrics().dropped() == {"source_not_allowed": 1, "default": 1}, "default"
     )

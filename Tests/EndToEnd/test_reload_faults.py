@@ -12,18 +12,10 @@ import time
 
 import pytest
 
-from gateway import Gateway
 from lab import BIN, GIVE_UP, wait_until
-from packets import geneve, outer, udp4
-from test_operations import stopped
-from test_policy import COUNT, DROP, config, control, reload, reloads, rules, start  # noqa: F401
-
-
-@pytest.fixture
-def gateway(fresh):
-    made = Gateway(fresh)
-    yield made
-    made.close()
+from packets import udp4
+from reloading import COUNT, DROP, reload, reloads, rules, start
+from threads import stopped
 
 
 def connect(control):
@@ -155,7 +147,7 @@ def test_a_thousand_mistakes_make_one_whole_reply(fresh, control, config):
     assert program.text.count("not reloaded") == 202
 
 
-def test_hostile_clients_delay_nothing(fresh, gateway, control, config):
+def test_hostile_clients_delay_nothing(fresh, own_gateway, control, config):
     path = config(rules(COUNT))
     program = start(fresh, path, control)
     idle = [connect(control) for _ in range(12)]
@@ -188,7 +180,7 @@ def test_hostile_clients_delay_nothing(fresh, gateway, control, config):
             assert ask(control) == {"ok": True, "generation": number + 2}
             assert fresh.health()[0] == 200
             packet = udp4(b"between", dport=4000)
-            assert gateway.pass_inner(packet) == packet
+            assert own_gateway.pass_inner(packet) == packet
             assert time.monotonic() - began < 10
         began = time.monotonic()
         program.send_signal(signal.SIGTERM)

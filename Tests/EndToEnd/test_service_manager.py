@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lab import GIVE_UP, wait_until
-from test_operations import stopped
+from threads import stopped
 
 WATCHDOG = 2  # seconds
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from conftest import BACKENDS
 from generator import DEVICE, GATEWAYS, TARGET, Link
 from lab import BIN, Metrics
 
@@ -22,7 +23,7 @@ def metrics(link):
     return Metrics(link.run("load", "curl", "-sf", f"http://{TARGET}:8080/metrics").stdout)
 
 
-@pytest.mark.parametrize("io", ["packet", "udp", "raw"])
+@pytest.mark.parametrize("io", BACKENDS)
 def test_both_directions_of_a_flow_meet_on_one_worker(link, io):
     program = link.start(
         "box", BIN / "sluice", "run", "--io", io, "--workers", WORKERS, "--steer", "flow",

@@ -1,4 +1,4 @@
-"""Real programs talk through the lab: nc, ping, iperf3, curl (SPEC §8), and nothing is lost."""
+"""Real programs talk through the lab: nc, ping, iperf3, curl, and nothing is lost."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What comes back for hand-made packets: every byte, every refusal, and never an ICMP (SPEC §2)."""
+"""What comes back for hand-made packets: every byte, every refusal, and never an ICMP."""
 
 import random
 
@@ -33,7 +33,7 @@ OUTER_OPTIONS = b"\x01\x01\x01\x00"
 
 
 def check_turned_around(sent_payload, reply, sport):
-    """SPEC §2.6: what holds for every backend."""
+    """What holds for every backend (docs/backends.md, What comes back)."""
     assert (reply.source, reply.destination) == (APPLIANCE, GATEWAY)
     assert (reply.sport, reply.dport) == (sport, 6081)
     assert reply.payload == sent_payload

@@ -9,7 +9,7 @@ import pytest
 
 from lab import ADDRESS, ROOT, run, wait_until
 from packets import geneve, outer, udp4
-from test_operations import PTRACE_INTERRUPT, PTRACE_SEIZE, WALL, ptrace
+from threads import PTRACE_INTERRUPT, PTRACE_SEIZE, WALL, ptrace
 
 UNIT = ROOT / "deploy" / "systemd" / "sluice.service"
 EXPOSURE = 20  # tenths: what systemd-analyze security may find at most

@@ -1,7 +1,5 @@
-"""The seed appliance's behaviours and bugs, line by line (the story it tells is the default policy).
-
-Each test is a thing that the first appliance of this kind got wrong, or right and must stay right.
-"""
+"""The built-in policy on a running appliance: what it drops and rewrites, and that every other kind
+of traffic passes as it is."""
 
 import signal
 import struct
@@ -97,7 +95,7 @@ def test_weakly_becomes_strongly(gateway, build, source, destination, sum_field)
     assert reply.udp_length == 8 + len(reply.payload)
     assert reply.udp_is_valid or reply.udp_checksum == 0
     if sum_field is None:
-        assert reply.udp_is_valid, "the seed left the outer checksum stale"
+        assert reply.udp_is_valid, "the outer checksum is stale"
 
 
 def test_a_zero_inner_checksum_stays_zero_on_a_rewrite(gateway):
@@ -117,7 +115,7 @@ def test_ipv6_drop_me_is_dropped(gateway, drops):
 
 
 def test_ipv6_destination_options_do_not_hide_the_payload(gateway, drops):
-    """The seed let these pass: its rules ended at the first extension header."""
+    """Rules must not end at the first extension header."""
     segment = udp_segment(DROP, 40000, 3000, B6, A6)
     options = struct.pack("!BBBB4x", 17, 0, 1, 4)
     check_dropped_by_rule(gateway, drops, ipv6(60, options + segment))
@@ -150,7 +148,7 @@ def test_a_first_fragment_is_never_rewritten(gateway):
 
 
 def test_ip_in_ip_is_opaque(gateway):
-    """The seed bound its rules to the innermost headers; a tunnel is its owner's business."""
+    """Rules see the outermost inner headers; what a tunnel carries is its owner's business."""
     check_verbatim(gateway, ipv4(4, udp4(DROP, dport=3000)))
 
 
@@ -201,7 +199,7 @@ def test_icmpv6_is_verbatim(gateway, inner):
     check_verbatim(gateway, inner)
 
 
-# --- protocols the seed could not pass -----------------------------------------------------------
+# --- other protocols -----------------------------------------------------------------------------
 
 FRAGMENT_HEADER = struct.pack("!BBHI", 17, 0, 0, 4711)
 ROUTING_HEADER = struct.pack("!BBBBI", 17, 0, 4, 0, 0)
@@ -265,7 +263,7 @@ def test_tcp_is_verbatim(gateway, port, options, data):
 
 @pytest.mark.parametrize("size", [8432, 8433, 8468, 8499, 8500])
 def test_large_inner_packets_come_back_whole(gateway, size):
-    """The seed read into 8,500 bytes, outer headers included, and cut the rest off."""
+    """A buffer must have room for the outer headers, too."""
     check_verbatim(gateway, udp4(bytes(size - 28)))
 
 
@@ -298,7 +296,7 @@ def test_a_bad_inner_header_checksum_passes_but_is_not_rewritten(gateway, drops)
 
 
 def test_other_udp_to_the_host_is_no_packet_of_ours(gateway, lab, drops):
-    """B7, B9: a DNS reply to the host itself was logged as an error; here it is nobody's business."""
+    """A DNS reply to the host itself is nobody's business here, and no error."""
     before = lab.quiet_metrics().total("sluice_packets_received_total")
     with lab.socket("appliance", ("0.0.0.0", 5300)):
         gateway.send(*[outer(geneve(udp4(b"x")), sport=6081, dport=5300) for _ in range(20)])
@@ -309,7 +307,7 @@ def test_other_udp_to_the_host_is_no_packet_of_ours(gateway, lab, drops):
 
 
 def test_nothing_is_logged_per_packet(gateway, appliance):
-    """B10: the seed logged every packet in full."""
+    """Neither what is dropped nor what is forwarded; payload is nobody's to read in a log."""
     before = len(appliance.text)
     for _ in range(10):
         gateway.refused(outer_ip(b"short"), outer(b""), outer(geneve(b"\x99" * 30)))
@@ -329,7 +327,7 @@ def test_the_checker_notices(gateway):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 def test_stopping_does_not_wait_for_a_packet(lab, appliance, combination, number):
-    """B5: the seed looked at its stop flag only after the next packet. Last of this combination."""
+    """The stop flag is looked at while no packet comes. Last of this combination."""
     io, count = combination
     appliance.stop()
     quick = {"SLUICE_DRAIN_IDLE": "1"}
@@ -342,7 +340,7 @@ def test_stopping_does_not_wait_for_a_packet(lab, appliance, combination, number
 
 
 def test_a_health_check_may_hang_up_at_once(lab, combination):
-    """B2: a health checker connects and closes. Last of this combination."""
+    """A TCP health checker connects and closes. Last of this combination."""
     io, count = combination
     program = lab.start_appliance("--io", io, "--workers", count)
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""What a review of the running appliance found, each as a test."""
+"""An appliance that starts and stops in a difficult place: no log reader, a taken port, no room."""
 
 import signal
 import subprocess
@@ -7,17 +7,8 @@ import time
 import pytest
 
 from conftest import BACKENDS
-from gateway import Gateway
-from lab import BIN, wait_until
+from lab import BIN, check_refusal, wait_until
 from packets import geneve, outer, udp4
-from test_operations import check_refusal
-
-
-@pytest.fixture
-def gateway(fresh):
-    made = Gateway(fresh)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2>&1 | true"])
@@ -50,11 +41,11 @@ def test_every_refused_start_ends_and_names_the_first(fresh):
 
 
 @pytest.mark.parametrize("io", BACKENDS)
-def test_one_interface_leaves_no_icmp_on_the_others(fresh, gateway, io):
+def test_one_interface_leaves_no_icmp_on_the_others(fresh, own_gateway, io):
     fresh.start_appliance("--io", io, "--interface", "lo")
-    gateway.send(outer(geneve(udp4(b"on another interface"))))
-    assert gateway.collect(time.monotonic() + 2) == []
-    gateway.check_silence()
+    own_gateway.send(outer(geneve(udp4(b"on another interface"))))
+    assert own_gateway.collect(time.monotonic() + 2) == []
+    own_gateway.check_silence()
 
 
 @pytest.fixture
