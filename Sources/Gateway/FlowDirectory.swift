@@ -1,3 +1,4 @@
+import Verification
 import Wire
 
 /// What GWLB keeps together on one target (gwlb-contract.md §4).

@@ -1,3 +1,4 @@
+import Verification
 import Wire
 
 /// A gateway load balancer without its wires: packets of hosts go in and come out wrapped,

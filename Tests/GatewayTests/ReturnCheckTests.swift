@@ -1,6 +1,7 @@
 import Gateway
 import SluiceTesting
 import Testing
+import Verification
 import Wire
 
 /// Deliberately broken appliances: exactly their fault is named, nothing else; a right one gives
