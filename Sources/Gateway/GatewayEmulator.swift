@@ -146,7 +146,7 @@ public struct GatewayEmulator: Sendable {
         }
         let flow = flows[slot]
         // Sound: ReturnedPacket has found `end` within the view.
-        let datagram = PacketView(unsafeBase: view.pointer(0), count: packet.end)
+        let datagram = unsafe PacketView(unsafeBase: view.pointer(0), count: packet.end)
         let judgement = check.returned(
             datagram, packet, header: flow.header, flow: flow.number,
             previousTarget: flow.previousTarget, at: now)

@@ -7,7 +7,7 @@ import Verification
     private let weakly = Array("a weakly typed programming language".utf8)
     private let strongly = Array("a strongly typed programming language".utf8)
 
-    /// SPEC §4.4 rule 1.
+    /// Chat packets with the words are dropped, first fragments too.
     @Test func dropMe() {
         let payload = text("please drop me now")
         for packet in [
@@ -32,7 +32,7 @@ import Verification
         }
     }
 
-    /// SPEC §4.4 rule 2: the same packet built with the other text, by an independent builder.
+    /// The rewritten packet is the same packet built with the other text, by an independent builder.
     @Test func stronglyTyped() {
         for checksum in [.valid, .zero] as [PacketBuilder.Checksum] {
             #expect(
@@ -57,7 +57,7 @@ import Verification
                 == .forward(PacketBuilder.udp6(9, 3000, strongly, extensions: chain)))
     }
 
-    /// SPEC §2.7: a wrong checksum stays wrong by the same difference.
+    /// RFC 1624: a wrong checksum stays wrong by the same difference.
     @Test func aWrongChecksumStaysAsWrong() throws {
         let right = PacketBuilder.udp4(9, 3000, weakly)
         for difference in [1, 2, 0x1234, 0x8000, 0xFFFE] {
@@ -137,7 +137,7 @@ import Verification
         #expect(BlogOracle.expect(large) == .forward(large))
     }
 
-    /// SPEC §4.4 rule 3: only IPv4 echo messages.
+    /// Every fifth ping is dropped: only IPv4 echo messages.
     @Test func everyFifthPing() {
         for sequence in 0...20 as ClosedRange<UInt16> {
             for type in [0, 8] as [UInt8] {

@@ -73,7 +73,7 @@ extension MalformedCorpus {
 
 /// What a right appliance does.
 public enum Expectation: String, CaseIterable, Sendable {
-    /// The policy of SPEC §4.4.
+    /// What the blog policy makes of it: see `BlogOracle`.
     case blog
     /// Everything comes back unchanged.
     case reflect

@@ -1,6 +1,6 @@
 import Verification
 
-/// What a load run found: the JSON of SPEC Appendix C, and what people are shown.
+/// What a load run found: the JSON report, and what people are shown.
 public struct RunReport: Codable, Sendable {
     /// Packets.
     public var sent: UInt64 = 0
