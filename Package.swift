@@ -56,13 +56,13 @@ let package = Package(
         .target(name: "Support", dependencies: ["CSluice", "PacketIO"]),
 
         // Capture files, read for replay and for sluice check --explain.
-        .target(name: "Capture", dependencies: ["Wire"]),
+        .target(name: "Capture", dependencies: ["Wire"], swiftSettings: hot),
 
         // The control side and the library faces.
         .target(
             name: "Control",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Gateway", "Support", "Yams",
+                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Support", "Yams",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -79,14 +79,15 @@ let package = Package(
         .target(
             name: "SluiceTesting", dependencies: ["CSluice", "SluiceCore"], swiftSettings: hot),
 
-        // The emulator, and what it shares with the traffic generator and Control.
-        .target(name: "Gateway", dependencies: ["Wire"]),
+        // What a right answer is, for the emulator and the traffic generator; and the emulator.
+        .target(name: "Verification", dependencies: ["Wire"], swiftSettings: hot),
+        .target(name: "Gateway", dependencies: ["Verification", "Wire"], swiftSettings: hot),
 
         .executableTarget(name: "SluiceCommand", dependencies: ["Sluice"]),
         .executableTarget(
             name: "GatewayCommand",
             dependencies: [
-                "Gateway", "CSluice", "Wire", "PacketIO", "Support", "Yams",
+                "Gateway", "Verification", "CSluice", "Wire", "PacketIO", "Support", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -102,13 +103,13 @@ let package = Package(
         .target(
             name: "Generator",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Gateway", "Capture", "Support",
+                "CSluice", "Wire", "PacketIO", "Verification", "Capture", "Support",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         .executableTarget(
             name: "GeneratorCommand",
             dependencies: [
-                "Generator", "Capture", "Support",
+                "Generator", "Verification", "Capture", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [.embedInCode("report.py")]),
@@ -125,8 +126,13 @@ let package = Package(
             exclude: ["WrongConfigs"]),
         .testTarget(
             name: "GeneratorTests",
-            dependencies: ["Generator", "Capture", "Dataplane", "SluiceTesting"]),
-        .testTarget(name: "GatewayTests", dependencies: ["Gateway", "Dataplane", "SluiceTesting"]),
+            dependencies: ["Generator", "Verification", "Capture", "Dataplane", "SluiceTesting"]),
+        .testTarget(
+            name: "VerificationTests",
+            dependencies: ["Verification", "SluiceTesting"]),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: ["Gateway", "Verification", "Dataplane", "SluiceTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -7,6 +7,11 @@ public enum WholeFile {
         public let description: String
 
         public init(_ path: String, _ text: String) { description = "\(path): \(text)" }
+
+        /// What `errno` says. Sound: strerror gives a C string, which is copied at once.
+        fileprivate init(errnoOf path: String) {
+            unsafe self.init(path, String(cString: strerror(errno)))
+        }
     }
 
     /// What a device or FIFO gives has no end that can be known: only regular files are read.
@@ -23,12 +28,13 @@ public enum WholeFile {
     /// All bytes of a regular file of at most `limit` bytes.
     public static func bytes(of path: String, limit: Int) throws(Failure) -> [UInt8] {
         // Not blocking, so that a FIFO without a writer is refused instead of waited for.
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else { throw Failure(path, String(cString: strerror(errno))) }
+        // Sound: the path is a C string for the call, the status is a variable of its own.
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw Failure(errnoOf: path) }
         defer { close(descriptor) }
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else {
-            throw Failure(path, String(cString: strerror(errno)))
+        guard unsafe fstat(descriptor, &status) == 0 else {
+            throw Failure(errnoOf: path)
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw Failure(path, "\(kind(of: status)), not a regular file")
@@ -38,12 +44,14 @@ public enum WholeFile {
                 path, "\(status.st_size) bytes, more than the \(limit >> 20) MiB that are read")
         }
         var failure: Failure?
-        let bytes = [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) { buffer, count in
+        // Sound: read() writes at most what is left of the buffer, and `count` bytes are written.
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(status.st_size)) {
+            buffer, count in
             // A file that grows meanwhile is read up to where it ended.
             while count < buffer.count {
-                let n = read(descriptor, buffer.baseAddress! + count, buffer.count - count)
+                let n = unsafe read(descriptor, buffer.baseAddress! + count, buffer.count - count)
                 if n < 0 && errno == EINTR { continue }
-                if n < 0 { failure = Failure(path, String(cString: strerror(errno))) }
+                if n < 0 { failure = Failure(errnoOf: path) }
                 guard n > 0 else { break }
                 count += n
             }

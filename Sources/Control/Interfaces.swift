@@ -109,12 +109,6 @@ enum Interfaces {
     }
 }
 
-/// What GWLB puts around an inner packet.
-enum Encapsulation {
-    /// Outer IPv4 20, UDP 8, Geneve 8, options 32 bytes.
-    static let overhead = 68
-}
-
 enum Directory {
     /// The names in a directory; empty when it cannot be read.
     static func names(_ path: String) -> [String] {

@@ -109,9 +109,7 @@ extension PacketLayout {
     static func verifyOuterChecksum(_ view: PacketView, from header: Int, to end: Int) -> Bool {
         guard view.u16(header &+ 6) != 0 else { return true }
         var sum = InternetChecksum()
-        sum.add(view, at: 12, count: 8)
-        sum.add(UInt16(IPProtocol.udp))
-        sum.add(UInt16(truncatingIfNeeded: end &- header))
+        sum.addPseudoHeader(of: view, at: 0, version: 4, IPProtocol.udp, length: end &- header)
         sum.add(view, at: header, count: end &- header)
         return sum.verifies
     }

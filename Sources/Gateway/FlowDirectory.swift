@@ -1,6 +1,7 @@
+import Verification
 import Wire
 
-/// What GWLB keeps together on one target (gwlb-contract.md §4).
+/// What GWLB keeps together on one target (docs/gateway.md).
 public enum Stickiness: Int, CaseIterable, Sendable {
     /// Addresses, protocol, ports; for protocols without ports and fragments as `threeTuple`.
     case fiveTuple = 5

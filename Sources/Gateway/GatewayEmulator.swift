@@ -1,3 +1,4 @@
+import Verification
 import Wire
 
 /// A gateway load balancer without its wires: packets of hosts go in and come out wrapped,
@@ -145,7 +146,7 @@ public struct GatewayEmulator: Sendable {
         }
         let flow = flows[slot]
         // Sound: ReturnedPacket has found `end` within the view.
-        let datagram = PacketView(unsafeBase: view.pointer(0), count: packet.end)
+        let datagram = unsafe PacketView(unsafeBase: view.pointer(0), count: packet.end)
         let judgement = check.returned(
             datagram, packet, header: flow.header, flow: flow.number,
             previousTarget: flow.previousTarget, at: now)

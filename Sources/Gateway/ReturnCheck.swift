@@ -1,14 +1,5 @@
+import Verification
 import Wire
-
-/// What the appliance is expected to do with inner packets.
-public enum Behaviour: String, CaseIterable, Sendable {
-    /// Anything that leaves addresses, protocol and ports alone and right checksums right.
-    case any
-    /// Send every one back unchanged.
-    case reflect
-    /// The blog policy (SPEC §4.4).
-    case blog
-}
 
 /// Holds what comes back against what was sent, packet by packet.
 ///

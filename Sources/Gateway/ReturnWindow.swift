@@ -1,3 +1,5 @@
+import Verification
+
 /// How long sent packets are remembered.
 public struct WindowSettings: Sendable, BitwiseCopyable {
     /// A packet that takes longer to come back is late, nanoseconds.

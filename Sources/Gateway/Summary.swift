@@ -1,7 +1,8 @@
+import Verification
 import Wire
 
 extension GatewayEmulator {
-    /// What happened, as JSON: the keys of SPEC Appendix C and a few more.
+    /// What happened, as one JSON object.
     /// - Parameter more: further counters, appended under their names.
     public func summary(_ more: [(name: String, value: UInt64)] = []) -> String {
         let kinds = Violation.allCases.map { "    \"\($0.rawValue)\": \(violations[$0])" }

@@ -1,4 +1,4 @@
-/// When a target counts as healthy (gwlb-contract.md §6), with GWLB's defaults.
+/// When a target counts as healthy (docs/gateway.md), with GWLB's defaults.
 public struct HealthSettings: Sendable {
     /// Successes in a row that make a target healthy.
     public var healthyThreshold = 5
@@ -10,7 +10,7 @@ public struct HealthSettings: Sendable {
     public init() {}
 }
 
-/// What becomes of a target's flows when it turns unhealthy (gwlb-contract.md §4.1).
+/// What becomes of a target's flows when it turns unhealthy (docs/gateway.md).
 public enum Failover: String, CaseIterable, Sendable {
     /// They keep going to it.
     case noRebalance = "no_rebalance"

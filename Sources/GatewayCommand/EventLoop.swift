@@ -1,6 +1,7 @@
 import CSluice
 import Gateway
 import PacketIO
+import Support
 import Wire
 
 /// The emulator with its wires: TUN devices, the raw sockets, health checks, signals and a
@@ -24,11 +25,11 @@ struct EventLoop: ~Copyable {
     private static let fairShare = 512
     private static let tick: UInt64 = 100_000_000
 
-    init(_ options: Options) throws(Complaint) {
+    init(_ options: Options) throws(Failure) {
         let stops = [SIGINT, SIGTERM]
         let signals = FileDescriptor(sluice_signal_descriptor(stops, Int32(stops.count)))
         guard signals.raw >= 0 else {
-            throw Complaint(IOFailure("take signals", errno: -signals.raw))
+            throw Failure(IOFailure("take signals", errno: -signals.raw))
         }
         for node in options.emulator.nodes { try GatewaySocket.checkIsLocal(node) }
         for pair in options.tunsA.indices {
@@ -47,16 +48,16 @@ struct EventLoop: ~Copyable {
             self.sender = sender
             self.slots = slots
         } catch {
-            throw EventLoop.complaint(error)
+            throw EventLoop.failure(error)
         }
         self.signals = signals
         self.options = options
         emulator = GatewayEmulator(options.emulator)
     }
 
-    private static func complaint(_ failure: IOFailure) -> Complaint {
-        guard failure.errno == EADDRINUSE else { return Complaint(failure) }
-        return Complaint(
+    private static func failure(_ failure: IOFailure) -> Failure {
+        guard failure.errno == EADDRINUSE else { return Failure(failure) }
+        return Failure(
             failure,
             advice: "another program or a kernel geneve device has it; the emulator needs a host "
                 + "or network namespace of its own")

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Gateway
+import Support
 
 /// `sluice-gwlb`: a gateway load balancer on one machine.
 @main
@@ -73,9 +74,9 @@ struct GatewayCommand: ParsableCommand {
     mutating func run() throws {
         do {
             try serve()
-        } catch let complaint as Complaint {
-            say(complaint.text)
-            throw ExitCode(complaint.kind.rawValue)
+        } catch let failure as Failure {
+            say(failure.description)
+            throw ExitCode(failure.code.rawValue)
         }
     }
 
@@ -87,7 +88,7 @@ struct GatewayCommand: ParsableCommand {
         do {
             try output.write(summary)
         } catch {
-            throw Complaint(.system, "cannot write \(error)")
+            throw Failure(.system, "cannot write \(error)")
         }
         if violations > 0 {
             say("\(violations) violation(s) in what came back, see the summary")
@@ -95,15 +96,15 @@ struct GatewayCommand: ParsableCommand {
         }
     }
 
-    private func open(_ path: String?) throws(Complaint) -> Files.Output {
+    private func open(_ path: String?) throws(Failure) -> Files.Output {
         do {
             return try Files.Output(path)
         } catch {
-            throw Complaint(.system, "cannot write \(error)")
+            throw Failure(.system, "cannot write \(error)")
         }
     }
 
-    private func readOptions() throws(Complaint) -> Options {
+    private func readOptions() throws(Failure) -> Options {
         var generator = SystemRandomNumberGenerator()
         let seed = generator.next()
         guard let config else { return try Options(flags, seed: seed) }
@@ -127,3 +128,6 @@ struct GatewayCommand: ParsableCommand {
         return raw
     }
 }
+
+/// One line on standard error, with the program's name.
+func say(_ line: String) { StandardError.write("sluice-gwlb: \(line)") }

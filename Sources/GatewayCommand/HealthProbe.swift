@@ -100,7 +100,7 @@ struct HealthProbe: ~Copyable {
         return answer.count < Self.answerLimit ? .running : .finished(isSuccess: false)
     }
 
-    /// "HTTP/1.x 2xx …" or "… 3xx …" (gwlb-contract.md §6: 200 to 399).
+    /// "HTTP/1.x 2xx …" or "… 3xx …" (GWLB takes 200 to 399 for healthy).
     static func isSuccess(statusLine: ArraySlice<UInt8>) -> Bool {
         let parts = statusLine.split(separator: 32, maxSplits: 2)
         guard parts.count >= 2, parts[0].starts(with: Array("HTTP/1.".utf8)) else { return false }

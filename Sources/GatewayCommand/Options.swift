@@ -9,7 +9,7 @@ struct RawOptions {
         let place: String
         let texts: [String]
         /// What a wrong value is: bad usage or a bad file.
-        let kind: Complaint.Kind
+        let code: Failure.Code
     }
 
     /// Names of flags and of keys in the file alike.
@@ -23,15 +23,15 @@ struct RawOptions {
     static let lists: Set<String> = ["a", "b", "listen", "target", "endpoint"]
 
     /// What a missing value is.
-    let kind: Complaint.Kind
+    let code: Failure.Code
     private(set) var values: [String: Value] = [:]
 
-    /// - Parameter kind: `usage` for flags, `config` for a file.
-    init(_ kind: Complaint.Kind) { self.kind = kind }
+    /// - Parameter code: `usage` for flags, `config` for a file.
+    init(_ code: Failure.Code) { self.code = code }
 
     mutating func set(_ name: String, _ texts: [String], at place: String) {
         precondition(RawOptions.names.contains(name))
-        values[name] = Value(place: place, texts: texts, kind: kind)
+        values[name] = Value(place: place, texts: texts, code: code)
     }
 
     /// These options, each replaced by the one of `other` where that has it.
@@ -65,22 +65,22 @@ struct Options {
     static let firstEndpoint: UInt64 = 0x1234_5678_9abc_def0
 
     /// - Throws: usage errors, named by their place.
-    init(_ raw: RawOptions, seed: UInt64) throws(Complaint) {
+    init(_ raw: RawOptions, seed: UInt64) throws(Failure) {
         let reader = OptionReader(raw: raw)
         tunsA = try reader.required("a", "a TUN device")
         tunsB = try reader.required("b", "a TUN device")
         guard tunsA.count == tunsB.count else {
-            throw Complaint(
-                raw.kind,
+            throw Failure(
+                raw.code,
                 "--a names \(tunsA.count) TUN devices, --b \(tunsB.count): "
                     + "name equally many, the first of --a goes with the first of --b")
         }
         let tuns = tunsA + tunsB
         guard Set(tuns).count == tuns.count else {
-            throw Complaint(raw.kind, "a TUN device is named twice in --a and --b: name each once")
+            throw Failure(raw.code, "a TUN device is named twice in --a and --b: name each once")
         }
         if let long = tuns.first(where: { $0.utf8.count > 15 || $0.isEmpty }) {
-            throw Complaint(raw.kind, "\"\(long)\" is no interface name: 1 to 15 bytes")
+            throw Failure(raw.code, "\"\(long)\" is no interface name: 1 to 15 bytes")
         }
         emulator = GatewayEmulator.Settings(
             nodes: try reader.addresses("listen"), targets: try reader.addresses("target"),
@@ -92,13 +92,13 @@ struct Options {
 
     private static func endpoints(
         _ reader: OptionReader, pairs: Int
-    ) throws(Complaint) -> [UInt64] {
+    ) throws(Failure) -> [UInt64] {
         guard let value = reader.raw.values["endpoint"] else {
             return (0..<UInt64(pairs)).map { firstEndpoint + $0 }
         }
         guard value.texts.count == pairs else {
-            throw Complaint(
-                value.kind,
+            throw Failure(
+                value.code,
                 "\(value.place): \(value.texts.count) endpoints for \(pairs) pairs of TUN "
                     + "devices: name one for each, or none")
         }
@@ -107,7 +107,7 @@ struct Options {
         }
     }
 
-    private mutating func readHealth(_ reader: OptionReader) throws(Complaint) {
+    private mutating func readHealth(_ reader: OptionReader) throws(Failure) {
         check.method = try reader.choice("health", default: .http)
         check.port = try reader.one("health-port", "a port, 1 to 65535", default: 8080) {
             UInt16($0).flatMap { $0 > 0 ? $0 : nil }
@@ -122,7 +122,7 @@ struct Options {
         emulator.health.unhealthyThreshold = try reader.count("unhealthy", default: 2)
     }
 
-    private mutating func readBehaviour(_ reader: OptionReader) throws(Complaint) {
+    private mutating func readBehaviour(_ reader: OptionReader) throws(Failure) {
         emulator.failover = try reader.choice("failover", default: .noRebalance)
         emulator.outerChecksum = try reader.choice("outer-checksum", default: .valid)
         emulator.expectation = try reader.choice("expect", default: .any)
@@ -138,30 +138,30 @@ struct Options {
 struct OptionReader {
     let raw: RawOptions
 
-    func required(_ name: String, _ what: String) throws(Complaint) -> [String] {
+    func required(_ name: String, _ what: String) throws(Failure) -> [String] {
         guard let value = raw.values[name], !value.texts.isEmpty else {
-            throw Complaint(
-                raw.kind,
+            throw Failure(
+                raw.code,
                 "\(name) is missing: name \(what) by --\(name) or in the file "
                     + "(see sluice-gwlb --help)")
         }
         return value.texts
     }
 
-    func addresses(_ name: String) throws(Complaint) -> [UInt32] {
+    func addresses(_ name: String) throws(Failure) -> [UInt32] {
         _ = try required(name, "an IPv4 address")
         let addresses = try many(name, "an IPv4 address like 10.77.0.1") {
             IPv4Address.parse($0).flatMap { $0 >> 28 < 0xE && $0 != 0 ? $0 : nil }
         }
         guard Set(addresses).count == addresses.count else {
-            throw Complaint(raw.kind, "\(raw.values[name]!.place): an address is named twice")
+            throw Failure(raw.code, "\(raw.values[name]!.place): an address is named twice")
         }
         return addresses
     }
 
     func many<T>(
         _ name: String, _ what: String, _ parse: (String) -> T?
-    ) throws(Complaint) -> [T] {
+    ) throws(Failure) -> [T] {
         guard let value = raw.values[name] else { return [] }
         var parsed: [T] = []
         for text in value.texts {
@@ -173,7 +173,7 @@ struct OptionReader {
 
     func one<T>(
         _ name: String, _ what: String, default standard: T, _ parse: (String) -> T?
-    ) throws(Complaint) -> T {
+    ) throws(Failure) -> T {
         guard let value = raw.values[name], let text = value.texts.first else { return standard }
         guard let parsed = parse(text) else { throw expected(value, what, text) }
         return parsed
@@ -181,7 +181,7 @@ struct OptionReader {
 
     func choice<T: RawRepresentable & CaseIterable>(
         _ name: String, default standard: T
-    ) throws(Complaint) -> T where T.RawValue == String {
+    ) throws(Failure) -> T where T.RawValue == String {
         let names = T.allCases.map(\.rawValue)
         return try one(
             name, names.dropLast().joined(separator: ", ") + " or " + names.last!,
@@ -192,7 +192,7 @@ struct OptionReader {
     /// Nanoseconds.
     func duration(
         _ name: String, default standard: Duration
-    ) throws(Complaint) -> UInt64 {
+    ) throws(Failure) -> UInt64 {
         let duration = try one(name, "seconds, 0.1 to 3600", default: standard) {
             Duration(text: $0, atMost: .seconds(3600)).flatMap {
                 $0 >= .milliseconds(100) ? $0 : nil
@@ -201,7 +201,7 @@ struct OptionReader {
         return duration.nanoseconds
     }
 
-    func count(_ name: String, default standard: Int) throws(Complaint) -> Int {
+    func count(_ name: String, default standard: Int) throws(Failure) -> Int {
         try one(name, "a number, 1 to 100", default: standard) {
             Int($0).flatMap { (1...100).contains($0) ? $0 : nil }
         }
@@ -209,7 +209,7 @@ struct OptionReader {
 
     private func expected(
         _ value: RawOptions.Value, _ what: String, _ text: String
-    ) -> Complaint {
-        Complaint(value.kind, "\(value.place): expected \(what), found \"\(text)\"")
+    ) -> Failure {
+        Failure(value.code, "\(value.place): expected \(what), found \"\(text)\"")
     }
 }

@@ -1,6 +1,7 @@
 import CSluice
 import Gateway
 import PacketIO
+import Support
 import Wire
 
 /// The raw socket that takes in what appliances send back: all UDP that looks like Geneve, also
@@ -36,14 +37,14 @@ enum GatewaySocket {
     }()
 
     /// - Throws: when the address is not one of ours.
-    static func checkIsLocal(_ address: UInt32) throws(Complaint) {
+    static func checkIsLocal(_ address: UInt32) throws(Failure) {
         let text = IPv4Address.format(address)
         do {
             let probe = try FileDescriptor.socket(
                 AF_INET, Int32(SOCK_DGRAM.rawValue), 0, "a UDP socket")
             try probe.bind(address: address, port: 0, "listen on \(text)")
         } catch {
-            throw Complaint(
+            throw Failure(
                 error, advice: "give it to an interface: ip address add \(text)/24 dev IF")
         }
     }
@@ -56,16 +57,16 @@ struct TunPort: ~Copyable {
     let pair: Int
     let side: GatewayEmulator.Side
 
-    init(_ name: String, pair: Int, side: GatewayEmulator.Side) throws(Complaint) {
+    init(_ name: String, pair: Int, side: GatewayEmulator.Side) throws(Failure) {
         // Opening a name that does not exist would make the device, and lose it on exit.
         guard if_nametoindex(name) != 0 else {
-            throw Complaint(
+            throw Failure(
                 .system,
                 "no TUN device \(name): make it with ip tuntap add dev \(name) mode tun")
         }
         let descriptor = sluice_open_tun(name)
         guard descriptor >= 0 else {
-            throw Complaint(
+            throw Failure(
                 IOFailure("open TUN device \(name)", errno: -descriptor),
                 advice: "it must be a TUN device (mode tun) that no other program has open")
         }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Generator
+import Support
 
 /// `sluice-gen compare`: two targets, turn by turn.
 struct CompareCommand: ParsableCommand {
@@ -39,18 +40,18 @@ struct CompareCommand: ParsableCommand {
 
     mutating func run() throws {
         guard traffic.target == nil, traffic.maxLoss == nil else {
-            throw Complaint(
+            throw Failure(
                 .usage, "--target and --max-loss do not go with compare: name two addresses")
         }
         let plans = try (plan(a), plan(b))
         guard plans.0.target != plans.1.target else {
-            throw Complaint(.usage, "both appliances are \(a): name two")
+            throw Failure(.usage, "both appliances are \(a): name two")
         }
         let count = try readRounds()
         let load = try readRate()
         var search = try limits.search()
         search.goals = [try loss.map(SearchOptions.goal) ?? .pdr]
-        let output = try json.map { path throws(Complaint) in try ReportFile(path) }
+        let output = try json.map { path throws(Failure) in try ReportFile(path) }
         let stop = try StopSignal()
         var comparison = Comparison(isSearch: load == nil)
         for number in 1...count where !stop.isSet {
@@ -73,7 +74,7 @@ struct CompareCommand: ParsableCommand {
                 stopped: stop.isSet))
     }
 
-    private func plan(_ target: String) throws(Complaint) -> TrafficPlan {
+    private func plan(_ target: String) throws(Failure) -> TrafficPlan {
         var options = traffic
         options.target = target
         var plan = try options.plan()
@@ -84,7 +85,7 @@ struct CompareCommand: ParsableCommand {
         return plan
     }
 
-    private func readRounds() throws(Complaint) -> Int {
+    private func readRounds() throws(Failure) -> Int {
         guard let rounds else { return 5 }
         guard let count = Int(rounds), (1...1000).contains(count) else {
             throw TrafficOptions.wrong("rounds", rounds, "a number, 1 to 1000")
@@ -92,10 +93,10 @@ struct CompareCommand: ParsableCommand {
         return count
     }
 
-    private func readRate() throws(Complaint) -> OfferedRate? {
+    private func readRate() throws(Failure) -> OfferedRate? {
         guard let rate else { return nil }
         guard loss == nil else {
-            throw Complaint(.usage, "--loss does not go with --rate, which looks for no rate")
+            throw Failure(.usage, "--loss does not go with --rate, which looks for no rate")
         }
         guard let value = PlanText.rate(rate), value != .flatOut else {
             throw TrafficOptions.wrong("rate", rate, "a rate like 200kpps or 1gbps")

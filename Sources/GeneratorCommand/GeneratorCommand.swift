@@ -1,6 +1,7 @@
 import ArgumentParser
 import CSluice
 import Generator
+import Support
 
 @main
 struct GeneratorCommand: ParsableCommand {
@@ -21,9 +22,9 @@ struct GeneratorCommand: ParsableCommand {
         do {
             var command = try parseAsRoot()
             try command.run()
-        } catch let complaint as Complaint {
-            say(complaint.description)
-            exit(withError: ExitCode(complaint.kind.rawValue))
+        } catch let failure as Failure {
+            say(failure.description)
+            exit(withError: ExitCode(failure.code.rawValue))
         } catch {
             guard exitCode(for: error) == .validationFailure, !(error is ExitCode) else {
                 exit(withError: error)
@@ -34,8 +35,5 @@ struct GeneratorCommand: ParsableCommand {
     }
 }
 
-/// One line on standard error.
-func say(_ line: String) {
-    let bytes = Array("sluice-gen: \(line)\n".utf8)
-    _ = write(2, bytes, bytes.count)
-}
+/// One line on standard error, with the program's name.
+func say(_ line: String) { StandardError.write("sluice-gen: \(line)") }

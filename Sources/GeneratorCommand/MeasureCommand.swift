@@ -14,7 +14,7 @@ struct MeasureCommand: ParsableCommand {
     mutating func run() throws {
         traffic.interface = traffic.interface ?? "none"
         traffic.target = traffic.target ?? "192.0.2.1"
-        let complaints = VerificationCost.run(try traffic.plan(), packets: packets)
-        guard complaints == 0 else { throw ExitCode(1) }
+        let failures = VerificationCost.run(try traffic.plan(), packets: packets)
+        guard failures == 0 else { throw ExitCode(1) }
     }
 }

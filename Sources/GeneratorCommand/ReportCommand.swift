@@ -1,6 +1,7 @@
 import ArgumentParser
 import Generator
 import Glibc
+import Support
 
 /// `sluice-gen report`: a page with plots.
 struct ReportCommand: ParsableCommand {
@@ -27,6 +28,6 @@ struct ReportCommand: ParsableCommand {
         pointers.append(nil)
         execvp("python3", &pointers)
         let reason = errno == ENOENT ? "is not there: install it" : String(cString: strerror(errno))
-        throw Complaint(.system, "report needs python3, which \(reason) (and matplotlib)")
+        throw Failure(.system, "report needs python3, which \(reason) (and matplotlib)")
     }
 }

@@ -1,5 +1,5 @@
-import Gateway
 import Generator
+import Verification
 
 /// The report of a run for people.
 enum ReportTable {

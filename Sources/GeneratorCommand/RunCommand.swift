@@ -1,6 +1,7 @@
 import ArgumentParser
 import CSluice
 import Generator
+import Support
 
 /// `sluice-gen run`: one load, then the report.
 struct RunCommand: ParsableCommand {
@@ -24,7 +25,7 @@ struct RunCommand: ParsableCommand {
     mutating func run() throws {
         var plan = try traffic.plan()
         try readLoad(&plan)
-        let output = try json.map { path throws(Complaint) in try ReportFile(path) }
+        let output = try json.map { path throws(Failure) in try ReportFile(path) }
         let stop = try StopSignal()
         var engine = try Engine(plan, stop: stop)
         let progress = ProgressLine()
@@ -36,10 +37,10 @@ struct RunCommand: ParsableCommand {
         guard report.violationTotal == 0, !isLossy else { throw ExitCode(1) }
     }
 
-    private func readLoad(_ plan: inout TrafficPlan) throws(Complaint) {
+    private func readLoad(_ plan: inout TrafficPlan) throws(Failure) {
         let given = [rate, ramp, steps].compactMap { $0 }
         guard given.count <= 1 else {
-            throw Complaint(.usage, "--rate, --ramp and --steps say the same: give one of them")
+            throw Failure(.usage, "--rate, --ramp and --steps say the same: give one of them")
         }
         if let rate {
             guard let value = PlanText.rate(rate) else {
@@ -72,7 +73,7 @@ struct RunCommand: ParsableCommand {
             plan.count = packets
             if duration == nil {
                 guard case .constant = plan.load else {
-                    throw Complaint(.usage, "--count with --ramp or --steps needs --duration")
+                    throw Failure(.usage, "--count with --ramp or --steps needs --duration")
                 }
                 plan.duration = TrafficPlan.unbounded
             }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Generator
+import Support
 
 /// `sluice-gen search`: the highest rate without loss, and with little.
 struct SearchCommand: ParsableCommand {
@@ -26,13 +27,13 @@ struct SearchCommand: ParsableCommand {
         var plan = try first.plan()
         plan.config["size"] = traffic.size
         guard traffic.maxLoss == nil else {
-            throw Complaint(.usage, "--max-loss does not go with search: --loss is its bound")
+            throw Failure(.usage, "--max-loss does not go with search: --loss is its bound")
         }
         var search = try limits.search()
         if let loss { search.goals = [try SearchOptions.goal(loss)] }
         plan.config.merge(limits.config) { $1 }
         if let loss { plan.config["loss"] = loss }
-        let output = try json.map { path throws(Complaint) in try ReportFile(path) }
+        let output = try json.map { path throws(Failure) in try ReportFile(path) }
         let stop = try StopSignal()
         var engine = try Engine(plan, stop: stop)
         var report = SearchReport(config: plan.config)
@@ -50,7 +51,7 @@ struct SearchCommand: ParsableCommand {
     }
 
     /// The sizes, each with its name; nil = what a capture holds.
-    private static func sizes(_ traffic: TrafficOptions) throws(Complaint) -> [(String, SizeMix?)] {
+    private static func sizes(_ traffic: TrafficOptions) throws(Failure) -> [(String, SizeMix?)] {
         guard traffic.replay == nil else { return [("replay", nil)] }
         guard let text = traffic.size else { return [("128", .standard)] }
         var sizes: [(String, SizeMix?)] = []
@@ -89,7 +90,7 @@ struct SearchOptions: ParsableArguments {
     @Option(help: "The highest rate to offer: 200kpps (default: all that the generator can).")
     var maxRate: String?
 
-    func search() throws(Complaint) -> RateSearch {
+    func search() throws(Failure) -> RateSearch {
         var search = RateSearch()
         search.trial = try seconds() ?? 3
         if let precision {
@@ -114,7 +115,7 @@ struct SearchOptions: ParsableArguments {
     }
 
     /// The time of a trial, if it was given.
-    func seconds() throws(Complaint) -> Double? {
+    func seconds() throws(Failure) -> Double? {
         guard let trial else { return nil }
         guard let seconds = PlanText.duration(trial), (0.1...3600).contains(seconds) else {
             throw TrafficOptions.wrong("trial", trial, "a time like 3s, 100ms to 1h")
@@ -122,7 +123,7 @@ struct SearchOptions: ParsableArguments {
         return seconds
     }
 
-    static func goal(_ loss: String) throws(Complaint) -> RateSearch.Goal {
+    static func goal(_ loss: String) throws(Failure) -> RateSearch.Goal {
         guard let share = PlanText.share(loss), share < 1 else {
             throw TrafficOptions.wrong("loss", loss, "a share, 0 to 1 or a percentage like 0.5%")
         }

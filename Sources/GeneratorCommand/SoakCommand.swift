@@ -1,6 +1,7 @@
 import ArgumentParser
 import Generator
 import Glibc
+import Support
 
 /// `sluice-gen soak`: one load for hours.
 struct SoakCommand: ParsableCommand {
@@ -25,7 +26,7 @@ struct SoakCommand: ParsableCommand {
     mutating func run() throws {
         var plan = try traffic.plan()
         let interval = try readLoad(&plan)
-        let output = try json.map { path throws(Complaint) in try ReportFile(path) }
+        let output = try json.map { path throws(Failure) in try ReportFile(path) }
         let stop = try StopSignal()
         var engine = try Engine(plan, stop: stop)
         var samples = Samples(interval: interval)
@@ -40,7 +41,7 @@ struct SoakCommand: ParsableCommand {
     }
 
     /// The length of an interval.
-    private func readLoad(_ plan: inout TrafficPlan) throws(Complaint) -> Double {
+    private func readLoad(_ plan: inout TrafficPlan) throws(Failure) -> Double {
         if let rate {
             guard let value = PlanText.rate(rate), value != .flatOut else {
                 throw TrafficOptions.wrong("rate", rate, "a rate like 200kpps or 1gbps")

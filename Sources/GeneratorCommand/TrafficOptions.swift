@@ -1,6 +1,6 @@
 import ArgumentParser
-import Gateway
 import Generator
+import Support
 import Wire
 
 /// The flags that say what traffic is, shared by `run`, `search`, `soak` and `compare`.
@@ -54,12 +54,12 @@ struct TrafficOptions: ParsableArguments {
     var lateAfter: String?
 
     /// What the flags say, checked; the load is still the default.
-    func plan() throws(Complaint) -> TrafficPlan {
+    func plan() throws(Failure) -> TrafficPlan {
         guard let interface, !interface.isEmpty else {
-            throw Complaint(.usage, "--interface is missing: name the interface to send on")
+            throw Failure(.usage, "--interface is missing: name the interface to send on")
         }
         guard let target else {
-            throw Complaint(.usage, "--target is missing: name the appliance's IPv4 address")
+            throw Failure(.usage, "--target is missing: name the appliance's IPv4 address")
         }
         var plan = TrafficPlan(
             interface: interface, target: try TrafficOptions.address("target", target))
@@ -69,7 +69,7 @@ struct TrafficOptions: ParsableArguments {
                 plan.sources.append(try TrafficOptions.address("source", String(text)))
             }
             guard Set(plan.sources).count == plan.sources.count else {
-                throw Complaint(.usage, "--source names an address twice")
+                throw Failure(.usage, "--source names an address twice")
             }
         }
         try readFlows(&plan)
@@ -95,7 +95,7 @@ struct TrafficOptions: ParsableArguments {
         return plan
     }
 
-    private func readFlows(_ plan: inout TrafficPlan) throws(Complaint) {
+    private func readFlows(_ plan: inout TrafficPlan) throws(Failure) {
         plan.endpoints = try number("endpoints", endpoints, 1...1_000_000) ?? 1
         plan.flows = try number("flows", flows, 1...TrafficPlan.largestFlowCount) ?? 1000
         if let zipf {
@@ -112,7 +112,7 @@ struct TrafficOptions: ParsableArguments {
         }
     }
 
-    private func readPackets(_ plan: inout TrafficPlan) throws(Complaint) {
+    private func readPackets(_ plan: inout TrafficPlan) throws(Failure) {
         if let size {
             let allowed = SizeMix.allowed
             guard let sizes = PlanText.sizes(size) else {
@@ -126,7 +126,7 @@ struct TrafficOptions: ParsableArguments {
         if let mix {
             guard
                 let shares = try PlanText.shares(
-                    mix, { name throws(Complaint) in InnerProtocol(rawValue: name) })
+                    mix, { name throws(Failure) in InnerProtocol(rawValue: name) })
             else {
                 throw TrafficOptions.wrong("mix", mix, "shares like udp=70,tcp=20,icmp=10,other=0")
             }
@@ -146,7 +146,7 @@ struct TrafficOptions: ParsableArguments {
         plan.bothDirections = bothDirections
     }
 
-    private func readShares(_ plan: inout TrafficPlan) throws(Complaint) {
+    private func readShares(_ plan: inout TrafficPlan) throws(Failure) {
         if let ipv6 { plan.ipv6 = try TrafficOptions.share("ipv6", ipv6) }
         if let fragments { plan.fragments = try TrafficOptions.share("fragments", fragments) }
         if let malformed { plan.malformed = try TrafficOptions.share("malformed", malformed) }
@@ -157,7 +157,7 @@ struct TrafficOptions: ParsableArguments {
                 ("ipv6", ipv6 != nil), ("fragments", fragments != nil),
                 ("both-directions", bothDirections),
             ] where isGiven {
-                throw Complaint(
+                throw Failure(
                     .usage, "--\(flag) does not go with --replay: the capture says what is sent")
             }
             plan.replay = try ReplayFile.packets(replay)
@@ -166,11 +166,11 @@ struct TrafficOptions: ParsableArguments {
 
     // ---- One flag at a time.
 
-    static func wrong(_ flag: String, _ text: String, _ expected: String) -> Complaint {
-        Complaint(.usage, "--\(flag): expected \(expected), found \"\(text)\"")
+    static func wrong(_ flag: String, _ text: String, _ expected: String) -> Failure {
+        Failure(.usage, "--\(flag): expected \(expected), found \"\(text)\"")
     }
 
-    static func address(_ flag: String, _ text: String) throws(Complaint) -> UInt32 {
+    static func address(_ flag: String, _ text: String) throws(Failure) -> UInt32 {
         guard let address = IPv4Address.parse(text) else {
             throw wrong(flag, text, "an IPv4 address like 192.168.20.5")
         }
@@ -180,7 +180,7 @@ struct TrafficOptions: ParsableArguments {
         return address
     }
 
-    static func share(_ flag: String, _ text: String) throws(Complaint) -> Double {
+    static func share(_ flag: String, _ text: String) throws(Failure) -> Double {
         guard let share = PlanText.share(text) else {
             throw wrong(flag, text, "a share, 0 to 1 or a percentage like 5%")
         }
@@ -189,7 +189,7 @@ struct TrafficOptions: ParsableArguments {
 
     private func number(
         _ flag: String, _ text: String?, _ range: ClosedRange<Int>
-    ) throws(Complaint) -> Int? {
+    ) throws(Failure) -> Int? {
         guard let text else { return nil }
         guard let count = PlanText.count(text), range.contains(Int(count)) else {
             throw TrafficOptions.wrong(
@@ -200,7 +200,7 @@ struct TrafficOptions: ParsableArguments {
 
     private func choice<T: RawRepresentable & CaseIterable>(
         _ flag: String, _ text: String?
-    ) throws(Complaint) -> T? where T.RawValue == String {
+    ) throws(Failure) -> T? where T.RawValue == String {
         guard let text else { return nil }
         guard let value = T(rawValue: text) else {
             let names = T.allCases.map(\.rawValue).joined(separator: " or ")
@@ -209,12 +209,12 @@ struct TrafficOptions: ParsableArguments {
         return value
     }
 
-    private static func template(_ name: String) throws(Complaint) -> PayloadTemplate? {
+    private static func template(_ name: String) throws(Failure) -> PayloadTemplate? {
         guard name.hasPrefix("file:") else { return PayloadTemplate(name: name) }
         do {
             return try PayloadTemplate(file: String(name.dropFirst(5)))
         } catch {
-            throw Complaint(.usage, "--payload: \(error)")
+            throw Failure(.usage, "--payload: \(error)")
         }
     }
 

@@ -63,6 +63,30 @@ public struct InternetChecksum: Sendable {
     @inlinable @inline(__always)
     public mutating func add(_ field: UInt32) { sum &+= UInt64(field.bigEndian) }
 
+    /// Adds the pseudo-header of what an IP packet carries: addresses, protocol and length (RFC 768,
+    /// RFC 9293 §3.1, RFC 8200 §8.1).
+    /// - Parameters:
+    ///   - ip: where the IP header stands, of which the addresses are read.
+    ///   - length: of the transport header and all behind it, bytes.
+    @inlinable @inline(__always)
+    public mutating func addPseudoHeader(
+        of view: PacketView, at ip: Int, version: UInt8, _ protocolNumber: UInt8, length: Int
+    ) {
+        if version == 4 {
+            add(view, at: ip &+ 12, count: 8)
+        } else {
+            add(view, at: ip &+ 8, count: 32)
+        }
+        addPseudoHeader(protocolNumber: protocolNumber, length: length)
+    }
+
+    /// The pseudo-header without the addresses, for who adds those apart.
+    @inlinable @inline(__always)
+    public mutating func addPseudoHeader(protocolNumber: UInt8, length: Int) {
+        add(UInt16(protocolNumber))
+        add(UInt32(truncatingIfNeeded: length))
+    }
+
     @inlinable @inline(__always)
     public mutating func add(_ other: InternetChecksum) { sum &+= UInt64(other.folded) }
 

@@ -1,5 +1,6 @@
 import Gateway
 import SluiceTesting
+import Verification
 import Wire
 
 /// An emulator on memory: what hosts send goes in, what an appliance answers goes back, on a
@@ -70,35 +71,3 @@ func repaired(_ outer: [UInt8]) -> [UInt8] {
 
 /// The inner packet of an outer one.
 func inner(_ outer: [UInt8]) -> [UInt8] { Array(outer[68...]) }
-
-extension Array where Element == UInt8 {
-    /// With the byte at `index` flipped.
-    func flipping(_ index: Int, _ mask: UInt8 = 0xFF) -> [UInt8] {
-        var copy = self
-        copy[index] ^= mask
-        return copy
-    }
-}
-
-/// Inner packets of many shapes, all checksums right.
-enum Shapes {
-    static let text = Array("how do you do".utf8)
-
-    static func all(number: UInt16 = 1) -> [[UInt8]] {
-        [
-            PacketBuilder.udp4(40_000, 53, text + bigEndian(number)),
-            PacketBuilder.udp4(40_000, 53, [], checksum: .zero),
-            PacketBuilder.udp4(40_001, 53, text, options: [1, 1, 1, 0]),
-            PacketBuilder.udp6(40_000, 53, text + bigEndian(number)),
-            PacketBuilder.udp6(
-                40_000, 54, text, extensions: [(60, [0, 0, 1, 4, 0, 0, 0, 0])]),
-            PacketBuilder.tcp4(40_000, 443, text + bigEndian(number)),
-            PacketBuilder.icmp4(type: 8, sequence: number),
-            PacketBuilder.icmp6(type: 128, sequence: number),
-            PacketBuilder.ipv4(protocolNumber: 50, text),
-            PacketBuilder.ipv4(protocolNumber: 17, text, flagsAndOffset: 0x2000),
-            PacketBuilder.ipv4(protocolNumber: 17, text, flagsAndOffset: 0x0010),
-            PacketBuilder.ipv6(nextHeader: 59, []),
-        ]
-    }
-}

@@ -1,6 +1,7 @@
 import Gateway
 import SluiceTesting
 import Testing
+import Verification
 import Wire
 
 @Suite struct FlowDirectoryTests {
@@ -80,7 +81,7 @@ import Wire
         #expect(one.flow(Self.there).header != third.flow(Self.there).header)
     }
 
-    /// gwlb-contract.md §4.
+    /// The tuples of GWLB (docs/gateway.md).
     @Test func stickiness() {
         let otherPort = PacketBuilder.udp4(40_001, 53, [1])
         let tcp = PacketBuilder.tcp4(40_000, 53, [1])

@@ -1,6 +1,7 @@
 import Gateway
 import SluiceTesting
 import Testing
+import Verification
 import Wire
 
 @Suite struct GatewayEmulatorTests {

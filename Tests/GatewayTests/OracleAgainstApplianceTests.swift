@@ -2,6 +2,7 @@ import Gateway
 import SluiceCore
 import SluiceTesting
 import Testing
+import Verification
 
 /// The oracle and the appliance were written apart and share no code: on packets of all kinds,
 /// broken ones too, they must agree to the byte.

@@ -1,6 +1,7 @@
 import Gateway
 import SluiceTesting
 import Testing
+import Verification
 import Wire
 
 /// Deliberately broken appliances: exactly their fault is named, nothing else; a right one gives
@@ -31,7 +32,7 @@ import Wire
         #expect(complaints(expectation) { _ in [] } == [:], "loss is no violation")
     }
 
-    /// SPEC §2.6: what the backends may change in the outer header.
+    /// What the backends may change in the outer header.
     @Test func theBackendsFreedoms() {
         #expect(
             complaints { outer in

@@ -1,8 +1,8 @@
 import Dataplane
-import Gateway
 import Generator
 import SluiceTesting
 import Testing
+import Wire
 
 @Suite struct MalformedCorpusTests {
     static let header = GatewayHeader(

@@ -1,6 +1,6 @@
-import Gateway
 import SluiceTesting
 import Testing
+import Verification
 import Wire
 
 @testable import Generator

@@ -1,5 +1,6 @@
-import Gateway
+import Support
 import Testing
+import Verification
 import Wire
 
 @testable import Generator
@@ -431,7 +432,7 @@ final class Bench {
 }
 
 @Suite struct VerificationCostTests {
-    @Test func itJudgesWithoutComplaint() {
+    @Test func itJudgesWithoutFailure() {
         var plan = TrafficPlan(interface: "eth0", target: 0xC0A8_1405)
         plan.ipv6 = 0.3
         #expect(VerificationCost.run(plan, packets: 640) == 0)

@@ -217,7 +217,7 @@ def balanced_outside(outer, inner):
 
 
 def header_checksums(dice):
-    """A wrong inner IPv4 header checksum passes, but not together with a rewrite (SPEC §2.7)."""
+    """A wrong inner IPv4 header checksum passes, but not together with a rewrite."""
     for text in ("empty", "neutral", "find alone", "find twice", "drop alone", "drop, then find"):
         for kind, network in dice.networks(17):
             if network.version == 4:
@@ -293,7 +293,7 @@ def icmpv6():
 
 
 def lying_transport(dice):
-    """Transport headers that are cut off or lie are opaque, not an error (SPEC §2.3)."""
+    """Transport headers that are cut off or lie are opaque, not an error."""
     header = bytes(UDP(sport=CHAT_PORT, dport=CHAT_PORT, len=8, chksum=0))
     for length in range(8):
         for number in (6, 17):

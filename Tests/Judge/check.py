@@ -82,7 +82,7 @@ class Parts:
 
 
 def check_outer(received, answer, wrong):
-    """Addresses swapped, lengths and checksums right, everything else kept (SPEC §2.6)."""
+    """Addresses swapped, lengths and checksums right, everything else kept."""
     demand(answer.outer[12:16] == received.outer[16:20], "source address")
     demand(answer.outer[16:20] == received.outer[12:16], "destination address")
     length = len(answer.outer) + len(answer.datagram) + len(answer.beyond)

@@ -2,9 +2,9 @@
 """The outside judge: packets that scapy builds, with what the appliance must make of each.
 
 Prints a JSON array, or writes it to a file. A record has `name`; `input`, the whole outer IPv4
-packet in hex; `verdict`, "forward" or "drop"; `reason`, a drop reason of SPEC Appendix B, or null;
+packet in hex; `verdict`, "forward" or "drop"; `reason`, the name of a drop reason, or null;
 `output`, the expected answer in hex, or null; `wrong`, the checksums that are meant to be wrong in
-the answer. Expected is the answer of a backend that keeps the outer header (SPEC §2.6), under the
+the answer. Expected is the answer of a backend that keeps the outer header, under the
 blog policy with default settings, where nothing has vouched for any checksum.
 """
 

@@ -1,4 +1,4 @@
-"""Packets with one fault each, and the drop reason it has (SPEC §2.1 to §2.3, Appendix B)."""
+"""Packets with one fault each, and the drop reason it has."""
 
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw

@@ -1,4 +1,4 @@
-"""The blog policy in plain Python (SPEC §4.4), and what the appliance makes of a packet by it."""
+"""The blog policy in plain Python, and what the appliance makes of a packet by it."""
 
 from dataclasses import replace
 
@@ -20,19 +20,19 @@ def is_fifth_ping(facts):
 
 
 def is_dropped(facts):
-    """Drop rules: they see first fragments too, never later ones (SPEC §4.3)."""
+    """Drop rules: they see first fragments too, never later ones."""
     if facts.fragment == "later":
         return False
     return is_fifth_ping(facts) or (is_chat(facts) and FORBIDDEN in facts.payload)
 
 
 def is_rewritten(facts):
-    """A rewrite that changes lengths never applies to fragments (SPEC §4.2)."""
+    """A rewrite that changes lengths never applies to fragments."""
     return is_chat(facts) and facts.fragment == "none" and FIND in facts.payload
 
 
 def reason_not_to_rewrite(outer, inner, rewritten):
-    """SPEC §2.1 (verify-outer-checksum: rewrites) and §2.7."""
+    """A rewrite needs a right outer checksum, a right inner IPv4 header checksum and room."""
     if inner.header_error:
         return "inner_header_checksum"
     if "outer_udp" in outer.wrongs:

@@ -4,7 +4,7 @@
 //          [--bucket PPS --depth N]
 //
 // Without a fault it is a right one: it turns every Geneve packet around, and with --policy blog
-// drops and rewrites as SPEC §4.4 says. Every N-th packet that the fault can be done to gets it;
+// drops and rewrites as the blog policy says. Every N-th packet that the fault can be done to gets it;
 // all checksums are right but the one that is the fault. With --bucket no more than PPS packets a
 // second pass, and N (--depth) at once.
 //

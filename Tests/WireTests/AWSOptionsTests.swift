@@ -2,7 +2,7 @@ import SluiceTesting
 import Testing
 import Wire
 
-/// The walk over Geneve options (RFC 8926 §3.5) and what AWS puts there (gwlb-contract.md §2.1).
+/// The walk over Geneve options (RFC 8926 §3.5) and what AWS puts there (docs/gateway.md).
 @Suite struct AWSOptionsTests {
     private static let endpoint = hex("01080102", "2356de92d389839c")
     private static let attachment = hex("01080202", "0000000000000000")
@@ -82,7 +82,7 @@ import Wire
         #expect(walk(option(0x0103, 5, reserved: 7, words: 3) + Self.captured) == complete)
     }
 
-    @Test("gwlb-contract.md §2.1: options that are missing are told", arguments: 0...7)
+    @Test("Options that are missing are told", arguments: 0...7)
     func missing(present: Int) {
         let options = [Self.endpoint, Self.attachment, Self.cookie]
         let some = (0..<3).filter { present >> $0 & 1 == 1 }.flatMap { options[$0] }
@@ -100,7 +100,7 @@ import Wire
 
     // ---- Refusing.
 
-    @Test("SPEC §2.2: each AWS option at most once", arguments: 0..<3)
+    @Test("Each AWS option at most once", arguments: 0..<3)
     func duplicates(which: Int) {
         let repeated = [Self.endpoint, Self.attachment, Self.cookie][which]
         let seen = walk(Self.captured + repeated)
@@ -112,7 +112,7 @@ import Wire
     }
 
     @Test(
-        "gwlb-contract.md §2.1: AWS options have 8, 8 and 4 bytes",
+        "AWS options have 8, 8 and 4 bytes",
         arguments: 1...3 as ClosedRange<UInt8>)
     func lengths(type: UInt8) {
         let right = type == 3 ? 1 : 2

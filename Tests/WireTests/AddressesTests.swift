@@ -39,7 +39,7 @@ import Wire
     }
 }
 
-/// gwlb-contract.md §2.2: AWS prints endpoint ids as `vpce-` and 17 lower-case hex digits.
+/// AWS prints endpoint ids as `vpce-` and 17 lower-case hex digits.
 @Suite struct EndpointIDTests {
     @Test(
         arguments: [

@@ -2,7 +2,7 @@ import SluiceTesting
 import Testing
 import Wire
 
-/// SPEC §3: the hash that names a packet's worker. PacketIOTests holds it against the BPF
+/// The hash that names a packet's worker. PacketIOTests holds it against the BPF
 /// programs; here it is held against numbers, and against what it promises.
 @Suite struct FlowHashTests {
     private static let fragmentHeader: UInt8 = 44

@@ -2,7 +2,7 @@ import SluiceTesting
 import Testing
 import Wire
 
-/// SPEC §2.4: (endpoint id, canonical inner 5-tuple), a 3-tuple without ports.
+/// The flow key: (endpoint id, canonical inner 5-tuple), a 3-tuple without ports.
 @Suite struct FlowKeyTests {
     /// What goes into a key, so that tests can vary one thing.
     private struct Ends {
@@ -84,7 +84,8 @@ import Wire
     }
 
     /// Address ranges behind different endpoints may overlap.
-    @Test("gwlb-contract.md §2.2: the endpoint is part of the key")
+    @Test(
+        "Networks behind two endpoints may use the same addresses: the endpoint is part of the key")
     func endpoint() {
         var random = SeededGenerator(seed: 2)
         for bit in 0..<64 {

@@ -3,7 +3,7 @@ import Testing
 import Wire
 
 @Suite struct GeneveHeaderTests {
-    /// gwlb-contract.md §2.1: the fixed part of a captured GWLB header.
+    /// The fixed part of a captured GWLB header (docs/gateway.md).
     private let captured = hex(
         "08",  // version 0, 8 words of options
         "00",  // O, C, reserved

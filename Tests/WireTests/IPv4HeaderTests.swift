@@ -38,7 +38,7 @@ import Wire
         #expect(read(golden) { IPv4Header.verifyChecksum($0, at: 0, length: 20) })
     }
 
-    /// gwlb-contract.md §2.1: what GWLB puts before the Geneve header.
+    /// What GWLB puts before the Geneve header (docs/gateway.md).
     @Test func writesWhatGWLBSends() {
         var header = IPv4Header()
         header.totalLength = 152

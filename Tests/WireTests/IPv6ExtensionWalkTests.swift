@@ -194,7 +194,7 @@ import Wire
         #expect(try #require(chain.walk()).protocolNumber == Self.noNext)
     }
 
-    @Test("SPEC §2.3: at most so many headers; eight pass, nine do not", arguments: 0...9)
+    @Test("At most eight extension headers pass, nine do not", arguments: 0...9)
     func limit(limit: Int) {
         let kinds = [Self.destination, Self.routing, Self.hopByHop, Self.fragment]
         for count in 0...9 {

@@ -1,7 +1,7 @@
 // CSluice: the system headers that Swift cannot import by itself, and thin wrappers.
 //
 // This header defines no feature macro: with _GNU_SOURCE its fd_set would differ from the one in
-// Swift's own Glibc module, and the two refuse each other. What needs _GNU_SOURCE is in CSluice.c.
+// Swift's own Glibc module, and the two refuse each other. What needs _GNU_SOURCE is in the .c files.
 //
 // Functions that a worker calls per burst are marked SLUICE_HOT: the mark tells the Swift
 // compiler's @_noLocks check that they neither lock nor allocate in user space. Each carries the

@@ -1,14 +1,13 @@
 import Capture
 import Dataplane
 import Foundation
-import Gateway
 import Support
 import Wire
 
 /// `sluice check --explain`: the packets of a capture, judged by the policy of a config file.
 public enum Explanation {
     /// Bytes before the inner packet that a plain one is given.
-    private static let overhead = Gateway.Encapsulation.overhead
+    private static let overhead = Encapsulation.overhead
 
     /// Writes a line for every frame of the capture, then a summary.
     ///
@@ -73,7 +72,7 @@ public enum Explanation {
             let header = GatewayHeader(
                 node: 0xC000_0201, target: 0xC000_0202, sourcePort: 49_152, endpoint: 0, cookie: 0,
                 innerVersion: inner[0] >> 4)
-            return .success(Gateway.Encapsulation.packet(header, inner: inner, checksum: .zero))
+            return .success(Encapsulation.packet(header, inner: inner, checksum: .zero))
         case .skipped(let reason): return .failure(NotJudged(reason))
         }
     }

@@ -1,0 +1,96 @@
+// What the kernel and the card say of a network interface.
+#define _GNU_SOURCE
+#include "CSluice.h"
+
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int sluice_interface_type(const char *name) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct ifreq r;
+    memset(&r, 0, sizeof r);
+    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+    int result = ioctl(fd, SIOCGIFHWADDR, &r) == 0 ? r.ifr_hwaddr.sa_family : -errno;
+    close(fd);
+    return result;
+}
+
+int sluice_interface_mtu(const char *name) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct ifreq r;
+    memset(&r, 0, sizeof r);
+    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+    int result = ioctl(fd, SIOCGIFMTU, &r) == 0 ? r.ifr_mtu : -errno;
+    close(fd);
+    return result;
+}
+
+int sluice_interface_flags(const char *name) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct ifreq r;
+    memset(&r, 0, sizeof r);
+    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+    int result = ioctl(fd, SIOCGIFFLAGS, &r) == 0 ? (int)(unsigned short)r.ifr_flags : -errno;
+    close(fd);
+    return result;
+}
+
+int sluice_open_tun(const char *name) {
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    struct ifreq r;
+    memset(&r, 0, sizeof r);
+    r.ifr_flags = IFF_TUN | IFF_NO_PI;
+    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+    if (ioctl(fd, TUNSETIFF, &r) != 0) {
+        int e = errno;
+        close(fd);
+        return -e;
+    }
+    return fd;
+}
+
+int sluice_card_statistics(const char *interface, char *names, uint64_t *values, int room) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct ifreq r = {0};
+    snprintf(r.ifr_name, sizeof r.ifr_name, "%s", interface);
+    struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+    r.ifr_data = (void *)&info;
+    int count = ioctl(fd, SIOCETHTOOL, &r) == 0 ? (int)info.n_stats : -errno;
+    struct ethtool_gstrings *strings = NULL;
+    struct ethtool_stats *stats = NULL;
+    if (count > room) count = -E2BIG;
+    if (count > 0) {
+        // The kernel writes as many as the driver has by then, whatever it is asked for: there must be
+        // room for more.
+        size_t most = (size_t)(room > 65536 ? room : 65536);
+        strings = calloc(1, sizeof *strings + most * ETH_GSTRING_LEN);
+        stats = calloc(1, sizeof *stats + most * sizeof(uint64_t));
+        if (!strings || !stats) count = -ENOMEM;
+    }
+    if (count > 0) {
+        *strings = (struct ethtool_gstrings){ETHTOOL_GSTRINGS, ETH_SS_STATS, (uint32_t)count};
+        *stats = (struct ethtool_stats){ETHTOOL_GSTATS, (uint32_t)count};
+        r.ifr_data = (void *)strings;
+        int failed = ioctl(fd, SIOCETHTOOL, &r) != 0;
+        r.ifr_data = (void *)stats;
+        failed = failed || ioctl(fd, SIOCETHTOOL, &r) != 0;
+        // The driver may have another number of them by now than there is memory for.
+        if (failed || strings->len != (uint32_t)count || stats->n_stats != (uint32_t)count) {
+            count = -EAGAIN;
+        } else {
+            memcpy(names, strings->data, (size_t)count * ETH_GSTRING_LEN);
+            memcpy(values, stats->data, (size_t)count * sizeof(uint64_t));
+        }
+    }
+    free(strings);
+    free(stats);
+    close(fd);
+    return count;
+}

@@ -1,0 +1,34 @@
+// Signals and standard descriptors.
+#define _GNU_SOURCE
+#include "CSluice.h"
+
+int sluice_signal_descriptor(const int *signals, int count) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (int i = 0; i < count; i++) sigaddset(&set, signals[i]);
+    signal(SIGPIPE, SIG_IGN);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) return -errno;
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+int sluice_next_signal(int fd) {
+    struct signalfd_siginfo s;
+    return read(fd, &s, sizeof s) == sizeof s ? (int)s.ssi_signo : 0;
+}
+
+void sluice_hold_standard_descriptors(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0) {
+            int null = open("/dev/null", O_RDWR);
+            (void)null;
+        }
+}
+
+void sluice_write_error_line(const char *line, size_t length) {
+    // A pipe that polls writable takes PIPE_BUF bytes at once.
+    struct pollfd p = {2, POLLOUT, 0};
+    if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLOUT)) return;
+    ssize_t ignored = write(2, line, length < 4096 ? length : 4096);
+    (void)ignored;
+}
