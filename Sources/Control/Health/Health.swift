@@ -7,7 +7,7 @@ public enum Health: Equatable, Sendable {
     /// These workers have made no progress for longer than the limit.
     case stuck(workers: [Int])
 
-    /// A worker that has made no progress for so long is stuck, nanoseconds. An idle worker
+    /// A worker that has made no progress for this time is stuck, nanoseconds. An idle worker
     /// beats four times in that time.
     public static let limit: UInt64 = 1_000_000_000
 

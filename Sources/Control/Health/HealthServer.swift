@@ -2,8 +2,6 @@ import CSluice
 import NIOCore
 import NIOHTTP1
 import NIOPosix
-import PacketIO
-import Support
 
 /// The health port: `/health`, `/metrics` and `/status` over HTTP/1.1, read-only.
 ///
@@ -41,29 +39,6 @@ final class HealthServer {
     }
 }
 
-/// A TCP socket bound to its address, not listening yet.
-struct ListenSocket: ~Copyable {
-    private let descriptor: Int32
-    let name: ListenAddress
-
-    init(_ name: ListenAddress, flag: String) throws(Failure) {
-        self.name = name
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        var one: Int32 = 1
-        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, 4)
-        guard sluice_bind_ipv4(descriptor, name.address, name.port) == 0 else {
-            let failure = IOFailure("bind the health port \(name)")
-            close(descriptor)
-            guard failure.errno == EADDRINUSE else { throw Failure(failure) }
-            throw Failure(
-                .system, "\(failure): choose another with \(flag), or see `ss -ltnp` for its owner")
-        }
-    }
-
-    /// Hands the descriptor to an owner that will close it.
-    consuming func takeDescriptor() -> Int32 { descriptor }
-}
-
 /// The connected clients, oldest first. Used on one event loop only.
 private final class ClientList: @unchecked Sendable {
     private static let limit = 256
@@ -78,7 +53,7 @@ private final class ClientList: @unchecked Sendable {
         if channels.count > ClientList.limit {
             channels[0].close(promise: nil)
         }
-        // The whole exchange has so long: there is no idle client to wait for.
+        // The whole exchange has five seconds: there is no idle client to wait for.
         let deadline = channel.eventLoop.scheduleTask(in: .seconds(5)) {
             channel.close(promise: nil)
         }

@@ -108,7 +108,7 @@ struct ControlLoop: ~Copyable {
     /// What cannot be followed is served as before.
     private mutating func followAddresses() {
         do throws(IOFailure) {
-            try addresses?.follow()
+            try addresses?.update()
         } catch {
             log.warning("cannot follow the host's addresses: \(error)")
         }
@@ -193,51 +193,5 @@ struct ControlLoop: ~Copyable {
 
     private static func busy(_ gauges: Gauges) -> [UInt64] {
         gauges.workers.map { $0.counters.read(.busy) }
-    }
-}
-
-/// Turns busy nanoseconds into shares of the time that passed, about once a second.
-struct BusySampler {
-    private var last: UInt64
-    private var lastBusy: [UInt64]
-
-    init(now: UInt64, busy: [UInt64]) {
-        last = now
-        lastBusy = busy
-    }
-
-    /// Nil until a second has passed since the last sample.
-    mutating func sample(now: UInt64, busy: [UInt64]) -> [Double]? {
-        let elapsed = now - last
-        guard elapsed >= 1_000_000_000 else { return nil }
-        let ratios = zip(busy, lastBusy).map { min(1, Double($0 &- $1) / Double(elapsed)) }
-        last = now
-        lastBusy = busy
-        return ratios
-    }
-}
-
-/// SIGTERM, SIGINT and SIGHUP as something to poll. Made before any thread starts, so that all
-/// threads inherit the mask and none is interrupted.
-struct SignalReader: ~Copyable {
-    private let descriptor: Int32
-
-    init() throws(Failure) {
-        let numbers = [SIGTERM, SIGINT, SIGHUP]
-        descriptor = sluice_signal_descriptor(numbers, Int32(numbers.count))
-        guard descriptor >= 0 else { throw Failure(.system, "cannot read signals") }
-    }
-
-    deinit { close(descriptor) }
-
-    /// Until a signal comes, or what the others wait for.
-    func wait(milliseconds: Int32, or others: [pollfd]) {
-        var entries = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)] + others
-        _ = poll(&entries, nfds_t(entries.count), milliseconds)
-    }
-
-    func next() -> Int32? {
-        let number = sluice_next_signal(descriptor)
-        return number == 0 ? nil : number
     }
 }

@@ -1,15 +1,3 @@
-/// How long a drain takes, nanoseconds.
-public struct DrainLimits: Equatable, Sendable {
-    /// Packets flow at least so long: GWLB needs interval × threshold, and more, to notice.
-    public var minimum: UInt64 = 30_000_000_000
-    /// After the minimum, so long without a packet ends the drain.
-    public var idle: UInt64 = 5_000_000_000
-    /// The drain ends at the latest after this.
-    public var timeout: UInt64 = 350_000_000_000
-
-    public init() {}
-}
-
 /// A drain in progress: health already says no, packets still flow.
 public struct Drain: Sendable {
     private let limits: DrainLimits
@@ -19,7 +7,7 @@ public struct Drain: Sendable {
 
     /// - Parameters:
     ///   - now: monotonic nanoseconds.
-    ///   - packets: packets received so far, over all workers.
+    ///   - packets: packets received since the start, over all workers.
     public init(limits: DrainLimits, now: UInt64, packets: UInt64) {
         self.limits = limits
         self.packets = packets

@@ -3,7 +3,7 @@ import Glibc
 
 /// Tells systemd how the service fares (sd_notify(3), Type=notify): ready, reloading, stopping, a
 /// line for `systemctl status`, and the watchdog's ping. Where no service manager asked for it,
-/// nothing is said.
+/// it says nothing.
 ///
 /// Never waits: what the manager's socket does not take now is said at the next occasion, in order.
 struct ServiceManager: ~Copyable {
@@ -21,7 +21,7 @@ struct ServiceManager: ~Copyable {
 
     /// - Parameters:
     ///   - socket: a path, or '@' and an abstract name; nil = no service manager.
-    ///   - watchdog: the service is ended after so many nanoseconds without a ping; nil = never.
+    ///   - watchdog: nanoseconds without a ping after which the service is ended; nil = never.
     init(socket: String?, watchdog: UInt64?) {
         let result = socket.map { sluice_connect_notify($0) } ?? -1
         descriptor = result >= 0 ? result : nil

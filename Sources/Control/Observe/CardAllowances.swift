@@ -1,14 +1,5 @@
 import CSluice
 
-/// How much an instance wanted beyond one of its network allowances.
-public struct AllowanceReading: Sendable, Equatable {
-    public var interface: String
-    /// `bw_in`, `bw_out`, `pps`, `conntrack`, `linklocal`.
-    public var kind: String
-    /// Packets that EC2 queued or dropped since the interface came up.
-    public var packets: UInt64
-}
-
 /// The allowance counters of EC2's network cards: the driver gives them as statistics whose names
 /// end in `_allowance_exceeded`. Other cards have none.
 enum CardAllowances {

@@ -23,10 +23,14 @@ enum StatusJSON {
         var snapshots: Int
         var health: HealthBody
         var totals: Counts
+        /// What the reasons mean for which packets were dropped.
+        var dropReasons: [String: String]
         var rules: [String: UInt64]
         var endpoints: [String: [String: UInt64]]
         var processor: [String: UInt64]
         var workers: [WorkerStatus]
+        /// Everything that `/metrics` shows: all of the above and more.
+        var metrics: MetricsJSON
 
         init(_ r: Readings) {
             version = r.version
@@ -37,6 +41,9 @@ enum StatusJSON {
             snapshots = r.snapshots
             health = HealthBody(status: r.health.status, reason: r.health.reason)
             totals = Counts(r.workers)
+            dropReasons = Dictionary(
+                uniqueKeysWithValues: DropReason.allCases.filter { r.total($0) > 0 }
+                    .map { ($0.label, $0.sentence) })
             rules = Dictionary(r.rules.map { ($0.name, $0.hits) }) { $0 + $1 }
             endpoints = Dictionary(
                 r.endpoints.map { ($0.name, ["forward": $0.forwarded, "drop": $0.dropped]) }
@@ -46,6 +53,7 @@ enum StatusJSON {
                     (name, r.workers.reduce(0) { $0 + ($1.processor[name] ?? 0) })
                 })
             workers = r.workers.enumerated().map { WorkerStatus(index: $0, $1) }
+            metrics = MetricsJSON(r)
         }
     }
 

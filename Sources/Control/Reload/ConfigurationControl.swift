@@ -234,16 +234,6 @@ final class ConfigurationControl: Sendable {
     }
 }
 
-/// How reloads went.
-public struct ReloadReading: Sendable, Equatable {
-    public var generation: UInt64 = 1
-    public var succeeded: UInt64 = 0
-    public var failed: UInt64 = 0
-    public var lastSucceeded = true
-
-    public init() {}
-}
-
 /// What a running appliance cannot take over.
 enum LiveChange {
     /// The keys that differ.

@@ -12,7 +12,7 @@ struct ControlServer: ~Copyable {
 
     private let socket: ControlSocket
     private var clients: [Client] = []
-    /// Clients so far: descriptors come back, numbers do not.
+    /// The number of the latest client: descriptors come back, numbers do not.
     private var count: UInt64 = 0
 
     private struct Client {

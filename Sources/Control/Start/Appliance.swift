@@ -73,30 +73,27 @@ public struct Appliance {
         let health = try ListenSocket(options.health, flag: "--health")
         let healthTCP = try openHealthTCP()
         var warnings: [String] = []
-        let probe = try takePort()
+        let probe = try GenevePort.take()
         let choice = try BackendChoice(
             options.backend, interfaces: interfaces, address: options.address)
         let backend = choice.backend
-        let plan = try makePlan(backend, interfaces, placement, &warnings)
+        let plan = try WorkerPlan(
+            options, backend: backend, interfaces: interfaces, placement: placement,
+            warnings: &warnings)
         try configuration.start(workers: plan.sockets.workers, settings: plan.settings)
-        try checkMemory(backend, plan)
+        try plan.requireMemory(
+            backend, tables: body.tableBytes(plan.flowsPerWorker),
+            policy: configuration.tableBytes ?? 0)
         let control = try openControl(&warnings)
         defer { control?.remove() }
-        let sink = try keepPort(probe, backend)
+        let sink = try GenevePort.keep(probe, for: backend, options)
 
         let workers = try startWorkers(backend, placement, plan)
-        let follower =
-            backend == .packet
-            ? try AddressFollower(
-                sockets: workers.map { $0.facts.withLock { $0.socket } }, options: plan.sockets)
-            : nil
+        let follower = try makeFollower(backend, workers, plan)
         let gauges = Gauges(
             backend: backend, workers: workers, processor: body.shape,
             configuration: configuration, interfaces: interfaces)
-        for worker in workers { try worker.dropPrivileges() }
-        guard sluice_drop_capabilities() == 0 else {
-            throw Failure(IOFailure("drop capabilities"))
-        }
+        try dropPrivileges(workers)
         let server = try HealthServer(health, gauges: gauges)
         // As long as the process lives, 6081 has a taker and no second appliance may start.
         sink?.keepUntilExit()
@@ -104,7 +101,10 @@ public struct Appliance {
         choice.keepUntilExit()
         let lockDescriptor = lock.keepUntilExit()
         for worker in workers { try worker.release() }
-        logStart(gauges, plan, reason, warnings)
+        StartReport(
+            options: options, gauges: gauges, sockets: plan.sockets, configuration: configuration,
+            reason: reason, warnings: warnings
+        ).write(to: log)
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
@@ -146,94 +146,6 @@ public struct Appliance {
         }
     }
 
-    /// Warnings are for later: a start that fails says one thing.
-    private func makePlan(
-        _ backend: IOBackend, _ interfaces: [String], _ placement: Placement,
-        _ warnings: inout [String]
-    ) throws(Failure) -> WorkerPlan {
-        var settings = options.pathSettings
-        settings.mtu = try Interfaces.fit(
-            mtu: settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
-            warnings: &warnings)
-        do throws(IOFailure) {
-            var sockets = SocketOptions(waker: try Waker())
-            sockets.workers = placement.cpus.count
-            sockets.address = options.address
-            sockets.interfaces = options.interfaces
-            sockets.slotSize = options.frameSize
-            sockets.steering = options.steersByCPU ? .cpu(placement.cpus) : .flow
-            if backend == .packet {
-                sockets.interfaces = interfaces
-                // Whatever an interface can bring, and send again.
-                sockets.slotSize = max(
-                    options.frameSize,
-                    Interfaces.largestMTU(interfaces) + PacketReceiveRing.networkOffset)
-                sockets.bypassesQdisc = options.bypassesQdisc
-            }
-            // A ring of larger slots has fewer of them.
-            sockets.receiveBuffer = options.ringFrames * options.frameSize
-            sockets.zeroOuterChecksum = options.zeroOuterChecksum
-            return WorkerPlan(
-                sockets: sockets, settings: settings, flowsPerWorker: options.flowsPerWorker,
-                seed: UInt64.random(in: .min ... .max), spins: options.busyPoll,
-                // A worker that shares its CPU leaves it to the others.
-                patience: Set(placement.cpus).count == placement.cpus.count
-                    ? IdleSpin.worthwhile : 0)
-        } catch {
-            throw Failure(error)
-        }
-    }
-
-    /// Rings and tables are taken whole at start: more than the host has free would end in the
-    /// out-of-memory killer, not in an error.
-    private func checkMemory(_ backend: IOBackend, _ plan: WorkerPlan) throws(Failure) {
-        let tables = body.tableBytes(plan.flowsPerWorker)
-        let workers = plan.sockets.workers
-        let ring =
-            backend == .packet
-            ? PacketReceiveRing.Shape(
-                frames: max(1, plan.sockets.receiveBuffer / plan.sockets.slotSize),
-                frameSize: plan.sockets.slotSize
-            ).byteCount
-            : plan.sockets.burst * plan.sockets.slotSize
-        let total = workers * (ring + tables) + (configuration.tableBytes ?? 0)
-        guard let available = ProcessReading.availableMemory(), total > available / 10 * 8 else {
-            return
-        }
-        throw Failure(
-            .config,
-            "\(workers) workers need \(total >> 20) MiB for rings, tables and policy, but the host has "
-                + "\(available >> 20) MiB free: lower SLUICE_FLOWS_PER_WORKER or --workers")
-    }
-
-    /// Takes port 6081 with a plain bind: nobody else may have it.
-    private func takePort() throws(Failure) -> PortSink {
-        do throws(IOFailure) {
-            return try PortSink(address: 0)
-        } catch {
-            guard error.errno == EADDRINUSE else { throw Failure(error) }
-            throw Failure(
-                .system,
-                "UDP port 6081 is taken by another program or a kernel geneve device: "
-                    + "`ss -lunp 'sport = :6081'` and `ip -d link show type geneve` name it")
-        }
-    }
-
-    /// Leaves a sink where packets may come that no worker's UDP socket takes: with `packet` and
-    /// `raw`, and with `udp` on one address or interface only.
-    private func keepPort(
-        _ probe: consuming PortSink, _ backend: IOBackend
-    ) throws(Failure) -> PortSink? {
-        guard backend == .udp else { return probe }
-        probe.close()
-        guard options.address != 0 || options.interfaces.count == 1 else { return nil }
-        do throws(IOFailure) {
-            return try PortSink(address: 0, sharing: true)
-        } catch {
-            throw Failure(error)
-        }
-    }
-
     private func startWorkers(
         _ backend: IOBackend, _ placement: Placement, _ plan: WorkerPlan
     ) throws(Failure) -> [WorkerThread] {
@@ -247,41 +159,20 @@ public struct Appliance {
         return workers
     }
 
-    private func logStart(
-        _ gauges: Gauges, _ plan: WorkerPlan, _ reason: String?, _ warnings: [String]
-    ) {
-        for warning in warnings { log.warning("\(warning)") }
-        if let reason { log.info("io auto: \(reason)") }
-        var total = 0
-        for worker in gauges.workers {
-            let facts = worker.facts.withLock { $0 }
-            total += facts.ringBytes + facts.tableBytes
-            log.info("\(describe(worker, facts, gauges.backend, plan.sockets))")
+    /// In every thread that there is: those that come later inherit what is left.
+    private func dropPrivileges(_ workers: [WorkerThread]) throws(Failure) {
+        for worker in workers { try worker.dropPrivileges() }
+        guard sluice_drop_capabilities() == 0 else {
+            throw Failure(IOFailure("drop capabilities"))
         }
-        if gauges.backend == .raw, gauges.workers.count > 8 {
-            log.warning("raw offers every packet to every worker: for so many use --io udp")
-        }
-        if configuration.isReloadable, let bytes = configuration.tableBytes {
-            let rules = configuration.ruleHits.count
-            log.info("policy: \(rules) rules, tables \(bytes >> 10) KiB")
-        }
-        log.info(
-            "\(gauges.backend.rawValue): \(gauges.workers.count) workers, \(total >> 20) MiB, health on http://\(options.health)/health"
-        )
     }
 
-    private func describe(
-        _ worker: WorkerThread, _ facts: WorkerThread.Facts, _ backend: IOBackend,
-        _ sockets: SocketOptions
-    ) -> String {
-        let place =
-            sockets.interfaces.isEmpty
-            ? "every interface" : sockets.interfaces.joined(separator: ", ")
-        let pages = sluice_gets_huge_pages(facts.tableBytes) != 0 ? "huge" : "small"
-        return "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), "
-            + "ring \(facts.ringBytes >> 10) KiB, tables \(facts.tableBytes >> 10) KiB, "
-            + "slots of \(sockets.slotSize) bytes, \(pages) pages, "
-            + "\(backend.rawValue) on \(place), steered by \(options.steersByCPU ? "cpu" : "flow")"
+    private func makeFollower(
+        _ backend: IOBackend, _ workers: [WorkerThread], _ plan: WorkerPlan
+    ) throws(Failure) -> AddressFollower? {
+        guard let follow = backend.traits.followAddresses else { return nil }
+        let sockets = workers.map { $0.facts.withLock { $0.socket } }
+        return try AddressFollower(sockets: sockets, options: plan.sockets, by: follow)
     }
 
     /// A worker stops within a burst; one that hangs does not keep the process.

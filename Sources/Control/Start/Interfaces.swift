@@ -1,6 +1,5 @@
 import CSluice
 import Glibc
-import PacketIO
 import Support
 import Wire
 
@@ -106,43 +105,5 @@ enum Interfaces {
             warnings.append("interface \(name) has MTU \(limit): mtu lowered to \(mtu); \(remedy)")
         }
         return mtu
-    }
-}
-
-/// What GWLB puts around an inner packet.
-enum Encapsulation {
-    /// Outer IPv4 20, UDP 8, Geneve 8, options 32 bytes.
-    static let overhead = 68
-}
-
-enum Directory {
-    /// The names in a directory; empty when it cannot be read.
-    static func names(_ path: String) -> [String] {
-        guard let directory = opendir(path) else { return [] }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
-            }
-            if !name.hasPrefix(".") { names.append(name) }
-        }
-        return names
-    }
-}
-
-/// Small files of /proc, whole.
-enum ProcFile {
-    /// Empty when it cannot be read.
-    static func read(_ path: String) -> String {
-        guard let file = fopen(path, "re") else { return "" }
-        defer { fclose(file) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let n = fread(&chunk, 1, chunk.count, file)
-            guard n > 0 else { return String(decoding: bytes, as: UTF8.self) }
-            bytes += chunk.prefix(n)
-        }
     }
 }

@@ -81,7 +81,7 @@ final class WorkerThread: Sendable {
         try wait(for: running)
     }
 
-    /// Waits until the thread has got so far, or has failed.
+    /// Waits until the thread has reached this step, or has failed.
     private func wait(for step: DispatchSemaphore) throws(Failure) {
         step.wait()
         if let failure = failure.withLock({ $0 }) { throw failure }

@@ -1,51 +1,10 @@
 import Dataplane
 import PacketIO
 
-/// What all workers have in common.
-@usableFromInline
-struct WorkerPlan: Sendable {
-    @usableFromInline var sockets: SocketOptions
-    /// What a first snapshot has.
-    @usableFromInline var settings: PathSettings
-    @usableFromInline var flowsPerWorker: Int
-    @usableFromInline var seed: UInt64
-    @usableFromInline var spins: Bool
-    /// How long a worker looks for packets before it sleeps, nanoseconds.
-    @usableFromInline var patience: UInt64
-}
-
-/// What the control side must know of a processor, its type erased.
-public struct ProcessorShape: Sendable {
-    let ruleNames: [String]
-    @usableFromInline let parts: [ProcessorPart]
-    /// It decides by the section `policy`.
-    public var hasRules: Bool { parts.contains(where: \.isRules) }
-    /// Reads and validates the configuration.
-    let read: @Sendable (any Decoder) throws -> any Sendable
-    /// A snapshot of what `read` gave.
-    let makeSnapshot: @Sendable (any Sendable, PathSettings, UInt64) -> Snapshot
-
-    public init<Processor: PacketProcessor & ~Copyable>(_ processor: Processor.Type) {
-        ruleNames = Processor.ruleNames
-        parts = Processor.parts
-        read = { decoder in
-            let configuration = try Processor.configuration(from: decoder)
-            try Processor.validate(configuration)
-            return configuration
-        }
-        makeSnapshot = { configuration, settings, generation in
-            // What `read` gave.
-            ProcessorSnapshot(
-                configuration as! Processor.Configuration, settings: settings,
-                generation: generation)
-        }
-    }
-}
-
 /// What a worker thread does, with backend and processor already chosen.
 public struct WorkerBody: Sendable {
     public let shape: ProcessorShape
-    /// Bytes of a flow table of so many entries.
+    /// Bytes of a worker's tables, by the number of entries of its flow table.
     @usableFromInline let tableBytes: @Sendable (Int) -> Int
     @usableFromInline let serve: @Sendable (IOBackend, WorkerPlan, WorkerThread) throws -> Void
 
