@@ -1,30 +1,6 @@
 import CSluice
 import PacketIO
 import Synchronization
-import Wire
-
-/// The counters of one worker, by name; drops, burst sizes, rules, endpoints and the parts of a
-/// processor follow them in the block.
-public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
-    case packetsReceived
-    case bytesReceived
-    case packetsForwarded
-    case bytesForwarded
-    case packetsRewritten
-    case kernelDrops
-    case sendRetries
-    case receiveErrors
-    case flowsLive
-    case flowsCreated
-    case flowsExpired
-    case flowsEvicted
-    case flowCookieChanges
-    case bursts
-    /// Monotonic time of the last progress, nanoseconds.
-    case heartbeat
-    /// Time spent on packets, nanoseconds.
-    case busy
-}
 
 /// One worker's counters, on cache lines of their own in memory of the worker's node.
 ///
@@ -207,26 +183,5 @@ public enum CounterID: Int, CaseIterable, Sendable, BitwiseCopyable {
 
     private func readWord(_ index: Int) -> UInt64 {
         unsafe words[index].load(ordering: .relaxed)
-    }
-}
-
-/// Counts packets under their endpoint. Packets of one endpoint come in trains, so the entry found
-/// last is tried first.
-@usableFromInline struct EndpointCounter: BitwiseCopyable {
-    @usableFromInline let counters: CounterBlock
-    @usableFromInline var lastID: UInt64 = 0
-    /// Negative: none yet.
-    @usableFromInline var lastEntry = -1
-
-    @inlinable
-    init(_ counters: CounterBlock) { self.counters = counters }
-
-    @inlinable @inline(__always)
-    mutating func count(_ id: UInt64, isForwarded: Bool) {
-        if lastID != id || lastEntry < 0 {
-            lastEntry = counters.endpointEntry(id)
-            lastID = id
-        }
-        counters.addEndpoint(lastEntry, isForwarded: isForwarded)
     }
 }
