@@ -1,5 +1,6 @@
 import Dataplane
 import Logging
+import PacketIO
 import Support
 import Wire
 
@@ -55,7 +56,7 @@ public struct OptionReader {
             }
         }
         if found("io") != nil {
-            options.backend = try choice("io", "auto, packet, udp or raw") {
+            options.backend = try choice("io", IOBackend.choices) {
                 IOBackend(rawValue: $0)
             }
         }
@@ -72,8 +73,8 @@ public struct OptionReader {
         options.steersByCPU =
             try value("steer", "flow or cpu") { ["flow": false, "cpu": true][$0] }
             ?? options.steersByCPU
-        if options.steersByCPU, options.backend == .raw {
-            throw Failure(.usage, "--steer cpu needs --io packet or udp")
+        if options.steersByCPU, options.backend?.traits.steersByCPU == false {
+            throw Failure(.usage, "--steer cpu needs --io \(IOBackend.steeringByCPU)")
         }
         options.bypassesQdisc = try flag("qdisc-bypass") ?? options.bypassesQdisc
         options.flowsPerWorker =

@@ -1,11 +1,7 @@
 import CSluice
 import Dataplane
+import PacketIO
 import Wire
-
-/// How packets come in and go out.
-public enum IOBackend: String, CaseIterable, Sendable {
-    case packet, udp, raw
-}
 
 /// An address and port to listen on.
 public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {

@@ -36,6 +36,7 @@ extension PacketIO where Self: ~Copyable {
 
 /// What the start of a worker asks of a backend beside the packet path.
 public protocol SocketBackend: PacketIO, ~Copyable {
+    static var traits: BackendTraits { get }
     /// Opens the sockets of one worker, behind a filter that drops everything.
     init(_ options: SocketOptions) throws(IOFailure)
     /// Lets packets in, once all workers have opened.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import PacketIO
 import Support
 
 /// A program with the command line of `sluice`, around the processors that it may run.
@@ -73,7 +74,7 @@ struct Run: ParsableCommand {
     @Option(help: ArgumentHelp("Our IPv4 address, or any.", valueName: "ipv4"))
     var address: String?
 
-    @Option(help: ArgumentHelp("auto, packet, udp or raw.", valueName: "backend"))
+    @Option(help: ArgumentHelp("\(IOBackend.choices).", valueName: "backend"))
     var io: String?
 
     @Option(help: ArgumentHelp("Worker threads, or auto: one per CPU.", valueName: "n"))

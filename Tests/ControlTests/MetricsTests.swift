@@ -91,8 +91,57 @@ struct MetricsTests {
         #expect(totals["forwarded"] as? Int == 7)
         #expect(totals["dropped"] as? Int == 3)
         #expect(totals["dropped_by_reason"] as? [String: Int] == ["rule": 2, "send": 1])
+        #expect(
+            json["drop_reasons"] as? [String: String]
+                == ["rule": DropReason.rule.sentence, "send": DropReason.send.sentence])
         #expect((json["health"] as? [String: String])?["status"] == "healthy")
         #expect((json["workers"] as? [Any])?.count == 2)
+    }
+
+    @Test func `status has every metric under the name that metrics give it`() throws {
+        var full = readings()
+        full.processorCounters = ["dns_queries"]
+        full.allowances = [AllowanceReading(interface: "ens5", kind: "pps", packets: 3)]
+        for readings in [Readings(), readings(), full] {
+            let metrics = try metrics(readings)
+            let lines = MetricsText.render(readings).split(separator: "\n")
+            let samples = lines.filter { !$0.hasPrefix("#") }
+                .map { String($0.prefix { $0 != "{" && $0 != " " }) }
+            // A metric without a value now is still there.
+            let families = lines.filter { $0.hasPrefix("# TYPE ") }
+                .map { String($0.split(separator: " ")[2]) }
+            let empty = families.filter { name in !samples.contains { $0.hasPrefix(name) } }
+            #expect(Set(metrics.keys) == Set(samples + empty))
+            #expect(Set(families).count == families.count)
+            #expect(families.count == Metrics.all(for: readings).count)
+        }
+    }
+
+    @Test func `status has a metric's values with their labels`() throws {
+        var readings = readings()
+        readings.reloads.failed = 2
+        let metrics = try metrics(readings)
+        #expect(metrics["sluice_config_generation"] as? Int == 1)
+        #expect(metrics["sluice_burst_packets_sum"] as? Int == 10)
+        #expect((metrics["sluice_nic_allowance_exceeded_total"] as? [Any])?.isEmpty == true)
+        let reloads = try #require(metrics["sluice_config_reloads_total"] as? [[String: Any]])
+        #expect(reloads.map { $0["value"] as? Int } == [0, 2])
+        #expect(reloads[1]["labels"] as? [String: String] == ["result": "failure"])
+    }
+
+    @Test func `every counter of a worker is a metric once, or part of another`() {
+        let names = Metrics.all(processorCounters: []).map(\.name)
+        for metric in CounterID.allCases.compactMap(\.metric) {
+            let name = "sluice_\(metric.name)" + (metric.kind == .counter ? "_total" : "")
+            #expect(names.filter { $0 == name }.count == 1, "\(name)")
+        }
+        #expect(
+            CounterID.allCases.filter { $0.metric == nil } == [.bursts, .heartbeat, .busy])
+    }
+
+    private func metrics(_ readings: Readings) throws -> [String: Any] {
+        let status = try JSONSerialization.jsonObject(with: Data(StatusJSON.status(readings).utf8))
+        return try #require((status as? [String: Any])?["metrics"] as? [String: Any])
     }
 
     @Test("health bodies name the reason")

@@ -15,13 +15,13 @@ extension RawSocketIO: TestedBackend {}
 
 typealias AnyBackend = any TestedBackend & ~Copyable
 
-enum Backend: String, CaseIterable, CustomTestStringConvertible {
-    case packet, udp, raw
+typealias Backend = IOBackend
 
+extension IOBackend: CustomTestStringConvertible {
     /// Those whose answers the IP stack routes.
     static let routed: [Backend] = [.udp, .raw]
 
-    var testDescription: String { rawValue }
+    public var testDescription: String { rawValue }
 
     func open(_ options: SocketOptions) throws(IOFailure) -> AnyBackend {
         switch self {

@@ -203,7 +203,7 @@ struct PortSinkTests {
             let icmp = try RawObserver(Int32(IPPROTO_ICMP), at: 0)
             let sender = try RawSender()
             // `udp` sockets are takers themselves.
-            let sink = backend == .udp ? nil : try PortSink(address: ourAddress)
+            let sink = backend.traits.takesPort ? nil : try PortSink(address: ourAddress)
             var io = try backend.open(socketOptions())
             try sender.send(gatewayPacket().bytes())
             try io.release()

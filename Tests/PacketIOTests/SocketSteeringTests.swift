@@ -34,7 +34,7 @@ struct SocketSteeringTests {
         backend: Backend, workers: Int
     ) throws {
         try Network.isolated {
-            let sink = backend == .udp ? nil : try PortSink(address: ourAddress)
+            let sink = backend.traits.takesPort ? nil : try PortSink(address: ourAddress)
             let fanout = FanoutGroup()
             let boxes = try (0..<workers).map { worker in
                 Box(

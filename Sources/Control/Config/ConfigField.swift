@@ -19,7 +19,7 @@ struct ConfigField {
 
     func expected(_ what: String) { fail("expected \(what), found \(found)") }
 
-    /// Something of the contract that this version does not do.
+    /// Something that the file may say one day, but this version does not do.
     func unsupported(_ what: String) { fail("\(what) is not supported by this version") }
 
     // The same in place of a value: nil.
@@ -31,11 +31,6 @@ struct ConfigField {
 
     func expected<T>(_ what: String) -> T? {
         expected(what) as Void
-        return nil
-    }
-
-    func unsupported<T>(_ what: String) -> T? {
-        unsupported(what) as Void
         return nil
     }
 

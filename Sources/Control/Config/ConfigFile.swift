@@ -2,6 +2,7 @@ import Capture
 import Dataplane
 import Foundation
 import Logging
+import PacketIO
 import Support
 import Wire
 import Yams
@@ -166,8 +167,8 @@ struct ConfigReader {
         }
         if let field = fields["steer"] {
             run.steersByCPU = field.choice(["flow": false, "cpu": true]) ?? false
-            if run.steersByCPU, run.backend == .raw {
-                field.fail("steer: cpu needs io: packet or udp")
+            if run.steersByCPU, run.backend?.traits.steersByCPU == false {
+                field.fail("steer: cpu needs io: \(IOBackend.steeringByCPU)")
             }
         }
         if let field = fields["busy-poll"] { run.busyPoll = field.flag() ?? false }
@@ -181,12 +182,10 @@ struct ConfigReader {
         }
     }
 
-    /// Whatever backends this build has.
     private func readBackend(_ field: ConfigField) -> IOBackend? {
         let word = field.plain ?? ""
         let names = ["auto"] + IOBackend.allCases.map(\.rawValue)
         if let backend = IOBackend(rawValue: word) { return backend }
-        if ["packet", "udp", "raw"].contains(word) { return field.unsupported("io: \(word)") }
         return field.expected(ConfigField.oneOf(names))
     }
 

@@ -15,7 +15,7 @@ enum MemoryWords {
         let workers =
             run.workers ?? max(1, run.cpus.isEmpty ? placement?.cpus.count ?? 1 : run.cpus.count)
         let flows = FlowTable<RuleFlow>.byteCount(capacity: run.flowsPerWorker)
-        let ring = ringBytes(run)
+        let frames = memory(run)
         let tables: Int
         do {
             tables = try PolicySnapshot(
@@ -25,24 +25,20 @@ enum MemoryWords {
             throw ConfigErrors(["\(path): \(error)"])
         }
         let limits = configuration.policy.rateBytesPerWorker * workers
-        let each = flows + Rules.byteCount + ring
+        let each = flows + Rules.byteCount + frames.total
         let why =
             run.workers != nil || !run.cpus.isEmpty ? "" : ", as many as this host would have"
         return "memory: \(workers) \(workers == 1 ? "worker" : "workers")\(why), each "
             + "\(size(flows)) for \(run.flowsPerWorker) flows, \(size(Rules.byteCount)) for "
-            + "fragments and \(size(ring)) \(run.backend == nil || run.backend == .packet ? "ring" : "of slots and socket buffer"); "
+            + "fragments and \(size(frames.total)) \(frames.socketBuffer == 0 ? "ring" : "of slots and socket buffer"); "
             + "policy tables \(size(tables - limits))\(limits > 0 ? ", limits \(size(limits))" : ""); \(size(workers * each + tables)) in all"
     }
 
     /// As the appliance opens it, but for interfaces with an MTU above a slot's size. Without `io`:
-    /// that of `packet`, which is tried first.
-    private static func ringBytes(_ run: RunOptions) -> Int {
-        switch run.backend {
-        case nil, .packet:
-            return PacketReceiveRing.Shape(frames: run.ringFrames, frameSize: run.frameSize)
-                .byteCount
-        case .udp, .raw: return (run.ringFrames + 64) * run.frameSize
-        }
+    /// that of the backend that is tried first.
+    private static func memory(_ run: RunOptions) -> BackendMemory {
+        (run.backend ?? .fastest).traits.memory(
+            run.ringFrames, run.frameSize, SocketOptions.defaultBurst)
     }
 
     static func size(_ bytes: Int) -> String {

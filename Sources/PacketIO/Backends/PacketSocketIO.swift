@@ -8,6 +8,18 @@ import Wire
 /// from working on its copies of the packets; a `PortSink` silences ICMP for what escapes the hook.
 /// Outer fragments arrive as one frame (PACKET_FANOUT_FLAG_DEFRAG).
 @safe public struct PacketSocketIO: SocketBackend, ~Copyable {
+    public static let traits = BackendTraits(
+        socket: SocketKind(
+            family: AF_PACKET, type: Int32(SOCK_RAW.rawValue), protocolNumber: 0,
+            name: "a packet socket"),
+        steersByCPU: true, needsInterfaces: true, usesDropHook: true, takesPort: false,
+        offersAllToEach: false, slotOverhead: PacketReceiveRing.networkOffset,
+        memory: { frames, frameSize, _ in
+            let shape = PacketReceiveRing.Shape(frames: frames, frameSize: frameSize)
+            return BackendMemory(ring: shape.byteCount, socketBuffer: 0)
+        },
+        followAddresses: PacketSocketIO.follow)
+
     private var ring: PacketReceiveRing
     private var sender: PacketSender
     private let table: FixedTable<Frame>

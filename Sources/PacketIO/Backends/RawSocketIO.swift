@@ -8,6 +8,14 @@ import Wire
 /// costs about 0.27 µs per packet and further socket: a backend for few workers. A `PortSink`
 /// must live as long as any of them.
 @safe public struct RawSocketIO: SocketBackend, ~Copyable {
+    public static let traits = BackendTraits(
+        socket: SocketKind(
+            family: AF_INET, type: Int32(SOCK_RAW.rawValue), protocolNumber: Int32(IPPROTO_UDP),
+            name: "a raw socket"),
+        steersByCPU: false, needsInterfaces: false, usesDropHook: false, takesPort: false,
+        offersAllToEach: true, slotOverhead: BurstReceiver.headroom,
+        memory: BurstReceiver.memory, followAddresses: nil)
+
     private var receiver: BurstReceiver
     private var sender: BurstSender
     private let table: FixedTable<Frame>
@@ -15,8 +23,7 @@ import Wire
 
     /// Opens the sockets behind a drop-all filter.
     public init(_ options: SocketOptions) throws(IOFailure) {
-        let socket = try FileDescriptor.socket(
-            AF_INET, Int32(SOCK_RAW.rawValue), Int32(IPPROTO_UDP), "a raw socket")
+        let socket = try RawSocketIO.traits.socket.open()
         try socket.attach(Steering.dropAll, "the drop-all filter")
         try socket.prepareForBursts(options)
         if options.address != 0 {

@@ -8,6 +8,14 @@ import Wire
 /// recvmsg says (addresses, port, TTL, TOS), so the worker sees the same outer IPv4 packet as
 /// with every other backend.
 @safe public struct UDPSocketIO: SocketBackend, ~Copyable {
+    public static let traits = BackendTraits(
+        socket: SocketKind(
+            family: AF_INET, type: Int32(SOCK_DGRAM.rawValue), protocolNumber: 0,
+            name: "a UDP socket"),
+        steersByCPU: true, needsInterfaces: false, usesDropHook: false, takesPort: true,
+        offersAllToEach: false, slotOverhead: BurstReceiver.headroom,
+        memory: BurstReceiver.memory, followAddresses: nil)
+
     private static var outerLength: Int { IPv4Header.minimumLength + UDPHeader.length }
 
     private var receiver: BurstReceiver
@@ -18,8 +26,7 @@ import Wire
     /// Joins the group as its next member, behind a drop-all filter. Workers open in order of
     /// their index: the kernel's index of a socket is the order of joining.
     public init(_ options: SocketOptions) throws(IOFailure) {
-        let socket = try FileDescriptor.socket(
-            AF_INET, Int32(SOCK_DGRAM.rawValue), 0, "a UDP socket")
+        let socket = try UDPSocketIO.traits.socket.open()
         try socket.attach(Steering.dropAll, "the drop-all filter")
         try socket.set(SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT")
         try socket.set(Int32(IPPROTO_IP), IP_RECVTTL, 1, "IP_RECVTTL")

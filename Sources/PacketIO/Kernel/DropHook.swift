@@ -101,12 +101,14 @@ public struct DropHook: ~Copyable {
                     $0.put(NFTA_META_KEY, NFT_META_L4PROTO)
                 }
                 $0.requireRegister(equals: [IPProtocol.udp])
-                $0.require(NFT_PAYLOAD_TRANSPORT_HEADER, at: 2, equals: [0x17, 0xC1])
+                $0.require(
+                    NFT_PAYLOAD_TRANSPORT_HEADER, at: 2, equals: bigEndian(GeneveHeader.port))
                 isOurs(&$0)
                 // The EtherType of a tagged frame is the tag's.
-                $0.require(NFT_PAYLOAD_LL_HEADER, at: 12, equals: [0x08, 0x00])
+                $0.require(NFT_PAYLOAD_LL_HEADER, at: 12, equals: bigEndian(UInt16(ETH_P_IP)))
                 $0.require(
-                    NFT_PAYLOAD_NETWORK_HEADER, at: 6, mask: [0x3F, 0xFF], equals: [0, 0])
+                    NFT_PAYLOAD_NETWORK_HEADER, at: 6,
+                    mask: bigEndian(UInt16(HeaderBits.ipv4Fragment)), equals: [0, 0])
                 $0.drop()
             }
         }

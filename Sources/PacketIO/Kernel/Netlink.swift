@@ -150,7 +150,7 @@ struct NetfilterBatch {
     }
 }
 
-func bigEndian(_ value: UInt32) -> [UInt8] {
+func bigEndian(_ value: some FixedWidthInteger) -> [UInt8] {
     unsafe withUnsafeBytes(of: value.bigEndian) { unsafe Array($0) }
 }
 

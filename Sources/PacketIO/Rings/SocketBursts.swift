@@ -10,7 +10,8 @@ public struct SocketOptions: Sendable {
     public var worker = 0
     public var workers = 1
     /// Packets per system call.
-    public var burst = 64
+    public static let defaultBurst = 64
+    public var burst = SocketOptions.defaultBurst
     /// Bytes of one slot.
     public var slotSize = 9216
     /// Bytes that may wait in the kernel's socket buffer.
@@ -35,6 +36,11 @@ public struct SocketOptions: Sendable {
     /// Where packet bytes start in a slot: room in front for an outer header.
     public static var headroom: Int { 64 }
     private static var controlSize: Int { 128 }
+
+    /// Slots for one burst; the packets that wait are in the socket's buffer.
+    @Sendable static func memory(frames: Int, frameSize: Int, burst: Int) -> BackendMemory {
+        BackendMemory(ring: burst * frameSize, socketBuffer: frames * frameSize)
+    }
 
     public let socket: FileDescriptor
     public let ring: BufferRing

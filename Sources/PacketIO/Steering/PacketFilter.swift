@@ -29,28 +29,29 @@ public enum PacketFilter {
         a.loadByte(absolute: ip + 9)
         a.jump(ifNotEqual: UInt32(IPProtocol.udp), to: refused)
         a.loadByte(absolute: ip)
-        a.and(0x0F)
+        a.and(HeaderBits.ipv4Length)
         a.shiftLeft(2)
         a.copyAToX()
         a.loadHalf(indirect: ip + 2)
         a.jump(ifNotEqual: UInt32(GeneveHeader.port), to: refused)
         a.loadHalf(absolute: ip + 6)
-        a.jump(ifAnySet: 0x3FFF, to: refused)
+        a.jump(ifAnySet: HeaderBits.ipv4Fragment, to: refused)
         a.load(ancillary: SKF_AD_PKTTYPE)
         a.jump(ifNotEqual: UInt32(PACKET_HOST), to: refused)
         a.load(ancillary: SKF_AD_VLAN_TAG)
-        a.jump(ifAnySet: 0x0FFF, to: refused)
+        a.jump(ifAnySet: HeaderBits.vlanNumber, to: refused)
         if !interfaces.isEmpty {
             a.load(ancillary: SKF_AD_IFINDEX)
             require(&a, oneOf: interfaces, else: refused)
         }
-        // 0.0.0.0/8, multicast, reserved and broadcast. Loopback is the worker's to judge.
+        // 0.0.0.0/8; from 224.0.0.0 on multicast, reserved and broadcast. Loopback is the worker's
+        // to judge.
         a.loadWord(absolute: ip + 12)
         a.jump(ifLess: 0x0100_0000, to: refused)
         a.jump(ifAtLeast: 0xE000_0000, to: refused)
         a.loadWord(absolute: ip + 16)
         require(&a, oneOf: addresses, else: refused)
-        a.returnValue(0x40000)  // more than any frame has
+        a.returnValue(HeaderBits.wholePacket)
         a.place(refused)
         a.returnValue(0)
         return a.assemble()

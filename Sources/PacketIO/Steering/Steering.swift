@@ -79,17 +79,14 @@ public enum Steering {
     /// For SO_ATTACH_FILTER on the raw socket of one worker: all of the packet, or nothing.
     public static func filter(worker: Int, workers: Int) -> [sock_filter] {
         build(.outerIPv4, workers) { a, isReadable in
-            guard isReadable else { return a.returnValue(worker == 0 ? whole : 0) }
+            guard isReadable else { return a.returnValue(worker == 0 ? HeaderBits.wholePacket : 0) }
             let no = a.label()
             a.jump(ifNotEqual: UInt32(worker), to: no)
-            a.returnValue(whole)
+            a.returnValue(HeaderBits.wholePacket)
             a.place(no)
             a.returnValue(0)
         }
     }
-
-    /// A snap length above every IPv4 packet.
-    private static let whole: UInt32 = 0x40000
 
     // Scratch cells.
     private static let inner: BPFAssembler.Cell = 0
@@ -146,18 +143,18 @@ public enum Steering {
         a.jump(ifLess: inner + 24, to: unusual)
         if start == .outerIPv4 {
             a.loadByte(absolute: 0)
-            a.and(0x0F)
+            a.and(HeaderBits.ipv4Length)
             a.jump(ifNotEqual: 5, to: unusual)
             a.loadHalf(absolute: 22)
             a.jump(ifNotEqual: UInt32(GeneveHeader.port), to: ends.foreign)
         }
         a.loadByte(absolute: geneve)
-        a.and(0x3F)
+        a.and(HeaderBits.geneveOptions)
         a.jump(ifNotEqual: 8, to: unusual)
         a.loadByte(absolute: inner)
-        a.jump(ifNotEqual: 0x45, to: unusual)
+        a.jump(ifNotEqual: HeaderBits.ipv4Plain, to: unusual)
         a.loadHalf(absolute: inner + 6)
-        a.jump(ifAnySet: 0x3FFF, to: unusual)
+        a.jump(ifAnySet: HeaderBits.ipv4Fragment, to: unusual)
         a.loadByte(absolute: inner + 9)
         a.store(cell: next)
         a.jump(ifEqual: UInt32(IPProtocol.udp), to: hasPorts)
@@ -183,7 +180,7 @@ public enum Steering {
         a.loadLength()
         a.jump(ifLess: 1, to: ends.unreadable)
         a.loadByte(absolute: 0)
-        a.and(0x0F)
+        a.and(HeaderBits.ipv4Length)
         a.shiftLeft(2)
         a.copyAToX()
         guardLength(&a, 4, ends)
@@ -198,7 +195,7 @@ public enum Steering {
     private static func findInner(_ a: inout BPFAssembler, _ ends: Ends) {
         guardLength(&a, UInt32(GeneveHeader.fixedLength), ends)
         a.loadByte(indirect: 0)
-        a.and(0x3F)
+        a.and(HeaderBits.geneveOptions)
         a.shiftLeft(2)
         a.add(UInt32(GeneveHeader.fixedLength))
         a.addX()
@@ -223,12 +220,12 @@ public enum Steering {
         a.loadByte(indirect: 9)
         a.store(cell: next)
         a.loadByte(indirect: 0)
-        a.and(0x0F)
+        a.and(HeaderBits.ipv4Length)
         a.shiftLeft(2)
         a.addX()
         a.store(cell: transport)
         a.loadHalf(indirect: 6)
-        a.jump(ifAnySet: 0x3FFF, to: ends.portless)
+        a.jump(ifAnySet: HeaderBits.ipv4Fragment, to: ends.portless)
         a.load(cell: next)
         a.jump(ifEqual: UInt32(IPProtocol.udp), to: ends.ports)
         a.jump(ifEqual: UInt32(IPProtocol.tcp), to: ends.ports)
@@ -278,7 +275,7 @@ public enum Steering {
         a.jump(to: advance)
         a.place(isFragment)
         a.loadHalf(indirect: 2)
-        a.and(0xFFF9)
+        a.and(HeaderBits.ipv6Fragment)
         a.jump(ifEqual: 0, to: isAtomic)
         a.loadByte(indirect: 0)
         a.store(cell: next)

@@ -1,0 +1,27 @@
+import CSluice
+import Support
+
+/// SIGTERM, SIGINT and SIGHUP as something to poll. Made before any thread starts, so that all
+/// threads inherit the mask and none is interrupted.
+struct SignalReader: ~Copyable {
+    private let descriptor: Int32
+
+    init() throws(Failure) {
+        let numbers = [SIGTERM, SIGINT, SIGHUP]
+        descriptor = sluice_signal_descriptor(numbers, Int32(numbers.count))
+        guard descriptor >= 0 else { throw Failure(.system, "cannot read signals") }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Until a signal comes, or what the others wait for.
+    func wait(milliseconds: Int32, or others: [pollfd]) {
+        var entries = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)] + others
+        _ = poll(&entries, nfds_t(entries.count), milliseconds)
+    }
+
+    func next() -> Int32? {
+        let number = sluice_next_signal(descriptor)
+        return number == 0 ? nil : number
+    }
+}

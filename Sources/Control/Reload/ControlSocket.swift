@@ -1,0 +1,51 @@
+import CSluice
+import Foundation
+import PacketIO
+import Support
+
+/// The control socket: a UNIX stream socket for its owner, one JSON line per request and reply.
+///
+///     {"command": "reload"}
+///     {"ok": true, "generation": 2}
+///     {"ok": false, "errors": ["/etc/sluice.yaml:3: …"]}
+///
+/// `ControlServer` serves it, `ControlClient` speaks to it.
+struct ControlSocket: Sendable {
+    static let defaultPath = "/run/sluice/control.sock"
+
+    let path: String
+    let descriptor: Int32
+
+    /// Listens at `path`, with the permissions of its owner alone. What a dead appliance left there
+    /// is replaced; a live one is not, and nothing but a socket ever is.
+    init(path: String) throws(Failure) {
+        guard path.utf8.count <= 107 else {
+            throw Failure(.usage, "control socket \(path): a path of at most 107 bytes is possible")
+        }
+        if path == ControlSocket.defaultPath { mkdir("/run/sluice", 0o755) }
+        let client = sluice_connect_unix(path)
+        if client >= 0 { close(client) }
+        // EAGAIN: somebody listens, with a full queue.
+        guard client < 0, -client != EAGAIN else {
+            throw Failure(
+                .system,
+                "control socket \(path) belongs to a running appliance: "
+                    + "name another with --control")
+        }
+        guard [ENOENT, ECONNREFUSED].contains(-client) else {
+            throw Failure(
+                .system,
+                "control socket \(path): \(String(cString: strerror(-client))): "
+                    + "name another with --control")
+        }
+        let listener = sluice_listen_unix(path)
+        guard listener >= 0 else {
+            throw Failure(IOFailure("listen on control socket \(path)", errno: -listener))
+        }
+        self.path = path
+        descriptor = listener
+    }
+
+    /// The socket's file goes with the appliance.
+    func remove() { unlink(path) }
+}

@@ -1,0 +1,93 @@
+import CSluice
+import PacketIO
+import Support
+
+/// The backend that will run, why, and what of it must be there before its first socket.
+struct BackendChoice: ~Copyable {
+    let backend: IOBackend
+    /// For the log, when the choice was ours.
+    let reason: String?
+    /// Keeps the IP stack away from what the backend takes; nil where the stack gets nothing.
+    private let hook: DropHook?
+
+    /// - Parameters:
+    ///   - asked: nil = the fastest that the host permits.
+    ///   - interfaces: those that traffic will use; may be none.
+    init(_ asked: IOBackend?, interfaces: [String], address: UInt32) throws(Failure) {
+        if let asked {
+            hook = try BackendChoice.prepare(asked, interfaces, address)
+            backend = asked
+            reason = nil
+            return
+        }
+        let fastest = IOBackend.fastest
+        do throws(Failure) {
+            hook = try BackendChoice.prepare(fastest, interfaces, address)
+            backend = fastest
+            reason = "\(fastest.rawValue), the fastest, which this host permits"
+        } catch {
+            hook = nil
+            backend = .fallback
+            reason =
+                "\(IOBackend.fallback.rawValue), since \(fastest.rawValue) is not possible: \(error)"
+        }
+    }
+
+    consuming func keepUntilExit() {
+        if let hook { hook.keepUntilExit() }
+    }
+
+    /// Checks and makes whatever the backend needs beyond sockets.
+    private static func prepare(
+        _ backend: IOBackend, _ interfaces: [String], _ address: UInt32
+    ) throws(Failure) -> DropHook? {
+        if backend.traits.needsInterfaces { try requireEthernet(interfaces, for: backend) }
+        guard backend.traits.usesDropHook else { return nil }
+        do throws(IOFailure) {
+            // The right to open one, before the hook is there.
+            _ = try backend.traits.socket.open()
+            return try makeHook(interfaces, address)
+        } catch {
+            guard !error.isPermission, error.what.contains("nf_tables") else {
+                throw Failure(error)
+            }
+            throw Failure(
+                .system,
+                "\(error): \(backend.rawValue) needs nf_tables with netdev chains in the kernel, "
+                    + "\(IOBackend.fallback.rawValue) does not")
+        }
+    }
+
+    private static func requireEthernet(
+        _ interfaces: [String], for backend: IOBackend
+    ) throws(Failure) {
+        guard !interfaces.isEmpty else {
+            throw Failure(
+                .usage,
+                "\(backend.rawValue) must know its interface and there are several: name it with "
+                    + "--interface (`ip link` lists them)")
+        }
+        for name in interfaces {
+            let type = sluice_interface_type(name)
+            guard type == ARPHRD_ETHER || type == ARPHRD_LOOPBACK else {
+                throw Failure(
+                    .usage,
+                    "interface \(name) is not Ethernet: \(backend.rawValue) cannot use it, "
+                        + "\(IOBackend.fallback.rawValue) can")
+            }
+        }
+    }
+
+    private static func makeHook(
+        _ interfaces: [String], _ address: UInt32
+    ) throws(IOFailure) -> DropHook {
+        let addresses = try LocalAddresses.ours(
+            chosen: address, onLoopback: interfaces.contains("lo"))
+        guard addresses.count <= PacketFilter.addressLimit else {
+            throw IOFailure(
+                "serve more than \(PacketFilter.addressLimit) addresses", errno: E2BIG)
+        }
+        return try DropHook(
+            interfaces: interfaces, addresses: addresses, followsChanges: address == 0)
+    }
+}

@@ -1,0 +1,109 @@
+import CSluice
+import Glibc
+import Support
+import Wire
+
+/// The host's interfaces, as far as the start needs them.
+enum Interfaces {
+    /// The interfaces that traffic will use: those named, else the one that owns `address`, else
+    /// that of the default route, else the only one up besides `lo`; may be none.
+    static func resolve(named: [String], address: UInt32) throws(Failure) -> [String] {
+        for name in named where if_nametoindex(name) == 0 {
+            throw Failure(.system, "there is no interface \(name): `ip link` lists them")
+        }
+        for name in named where sluice_interface_flags(name) & Int32(IFF_UP) == 0 {
+            throw Failure(.system, "interface \(name) is down: `ip link set \(name) up`")
+        }
+        guard named.isEmpty else {
+            return named.enumerated().filter { !named[..<$0.offset].contains($0.element) }
+                .map(\.element)
+        }
+        let all = list()
+        if address != 0 {
+            guard let owner = all.first(where: { $0.address == address }) else {
+                throw Failure(
+                    .system,
+                    "no interface has address \(IPv4Address.format(address)): `ip address` lists them"
+                )
+            }
+            return [owner.name]
+        }
+        if let name = ofDefaultRoute() { return [name] }
+        let up = Set(all.filter { $0.isUp && !$0.isLoopback }.map(\.name))
+        return up.count == 1 ? Array(up) : []
+    }
+
+    private struct Entry {
+        var name: String
+        var address: UInt32
+        var isUp: Bool
+        var isLoopback: Bool
+    }
+
+    /// One entry per IPv4 address.
+    private static func list() -> [Entry] {
+        var head: UnsafeMutablePointer<ifaddrs>?
+        guard getifaddrs(&head) == 0 else { return [] }
+        defer { freeifaddrs(head) }
+        var entries: [Entry] = []
+        var next = head
+        while let entry = next {
+            next = entry.pointee.ifa_next
+            guard let name = entry.pointee.ifa_name, let address = entry.pointee.ifa_addr,
+                Int32(address.pointee.sa_family) == AF_INET
+            else { continue }
+            let ip = address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                UInt32(bigEndian: $0.pointee.sin_addr.s_addr)
+            }
+            let flags = entry.pointee.ifa_flags
+            entries.append(
+                Entry(
+                    name: String(cString: name), address: ip,
+                    isUp: flags & UInt32(IFF_UP) != 0,
+                    isLoopback: flags & UInt32(IFF_LOOPBACK) != 0))
+        }
+        return entries
+    }
+
+    /// The largest MTU of these; no IPv4 packet is longer than 65,535 bytes.
+    static func largestMTU(_ names: [String]) -> Int {
+        min(names.map { Int(sluice_interface_mtu($0)) }.max() ?? 0, 65_535)
+    }
+
+    /// From /proc/net/route: destination and mask zero.
+    private static func ofDefaultRoute() -> String? {
+        for line in ProcFile.read("/proc/net/route").split(separator: "\n").dropFirst() {
+            let fields = line.split(separator: "\t")
+            if fields.count > 7, fields[1] == "00000000", fields[7] == "00000000" {
+                return String(fields[0])
+            }
+        }
+        return nil
+    }
+
+    /// The largest inner packet for these interfaces: an interface must carry 68 bytes more. A
+    /// limit that was asked for and does not fit is an error, the default is lowered.
+    static func fit(
+        mtu: Int, isSet: Bool, interfaces: [String], warnings: inout [String]
+    ) throws(Failure) -> Int {
+        var mtu = mtu
+        for name in interfaces {
+            let limit = Int(sluice_interface_mtu(name))
+            guard limit > 0, limit < mtu + Encapsulation.overhead else { continue }
+            let remedy = "`ip link set \(name) mtu 9001` makes room"
+            if isSet {
+                throw Failure(
+                    .config,
+                    "mtu \(mtu) needs an interface MTU of \(mtu + Encapsulation.overhead), but "
+                        + "\(name) has \(limit): \(remedy), or lower mtu")
+            }
+            mtu = limit - Encapsulation.overhead
+            guard mtu >= 68 else {
+                throw Failure(
+                    .config, "interface \(name) has MTU \(limit), too small for Geneve: \(remedy)")
+            }
+            warnings.append("interface \(name) has MTU \(limit): mtu lowered to \(mtu); \(remedy)")
+        }
+        return mtu
+    }
+}

@@ -1,0 +1,17 @@
+import Glibc
+
+/// Small files of /proc, whole.
+enum ProcFile {
+    /// Empty when it cannot be read.
+    static func read(_ path: String) -> String {
+        guard let file = fopen(path, "re") else { return "" }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let n = fread(&chunk, 1, chunk.count, file)
+            guard n > 0 else { return String(decoding: bytes, as: UTF8.self) }
+            bytes += chunk.prefix(n)
+        }
+    }
+}
