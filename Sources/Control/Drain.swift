@@ -1,18 +1,22 @@
-/// How long a drain takes, nanoseconds.
+import Support
+
+/// How long a drain takes.
 public struct DrainLimits: Equatable, Sendable {
     /// Packets flow at least so long: GWLB needs interval × threshold, and more, to notice.
-    public var minimum: UInt64 = 30_000_000_000
+    public var minimum = Duration.seconds(30)
     /// After the minimum, so long without a packet ends the drain.
-    public var idle: UInt64 = 5_000_000_000
+    public var idle = Duration.seconds(5)
     /// The drain ends at the latest after this.
-    public var timeout: UInt64 = 350_000_000_000
+    public var timeout = Duration.seconds(350)
 
     public init() {}
 }
 
 /// A drain in progress: health already says no, packets still flow.
 public struct Drain: Sendable {
-    private let limits: DrainLimits
+    private let minimumNanoseconds: UInt64
+    private let idleNanoseconds: UInt64
+    private let timeoutNanoseconds: UInt64
     private let start: UInt64
     private var packets: UInt64
     private var lastPacket: UInt64
@@ -21,7 +25,9 @@ public struct Drain: Sendable {
     ///   - now: monotonic nanoseconds.
     ///   - packets: packets received so far, over all workers.
     public init(limits: DrainLimits, now: UInt64, packets: UInt64) {
-        self.limits = limits
+        minimumNanoseconds = limits.minimum.nanoseconds
+        idleNanoseconds = limits.idle.nanoseconds
+        timeoutNanoseconds = limits.timeout.nanoseconds
         self.packets = packets
         start = now
         lastPacket = now
@@ -34,7 +40,7 @@ public struct Drain: Sendable {
             lastPacket = now
         }
         let age = now - start
-        return age >= limits.timeout
-            || (age >= limits.minimum && now - lastPacket >= limits.idle)
+        return age >= timeoutNanoseconds
+            || (age >= minimumNanoseconds && now - lastPacket >= idleNanoseconds)
     }
 }
