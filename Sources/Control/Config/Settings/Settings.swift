@@ -22,12 +22,13 @@ package enum Settings {
         Setting(
             "listen.interface", .flag("interface", placeholder: "name"), .interfaces,
             at: \.run.interfaces, .restart,
-            "Interfaces to serve; the flag may be given several times.",
+            "Interfaces to serve.",
             details:
-                "auto serves every local address; the MTU checked is that of the default route's."),
+                "The flag may be given several times. auto serves every local address; the MTU checked is that of the default route's."
+        ),
         Setting(
             "listen.address", .flag("address", placeholder: "ipv4"), .address, at: \.run.address,
-            .restart, "The only local address to serve, or any."),
+            .restart, "The only local address to serve."),
         Setting(
             "listen.io", .flag("io", placeholder: "backend"), backends, at: \.run.backend, .restart,
             "How packets come in and go out.",
@@ -111,7 +112,7 @@ package enum Settings {
         Setting(
             "mtu", .variable("mtu"), .number(68...65_000), at: \.run.mtu, .live,
             "Largest inner packet sent, bytes.",
-            unsaid: "lowered to what the interface carries"),
+            unsaid: "but at most what the interface carries"),
     ]
 
     private static let flows: [Setting] = [
@@ -162,7 +163,7 @@ package enum Settings {
         Setting(
             nil, .flag("config", placeholder: "file"), .path("the path of a config file"),
             at: \.file, .restart, "Rules and settings, see sluice check.",
-            unsaid: "none: the built-in policy"),
+            unsaid: "the built-in policy"),
         Setting(
             nil, .flag("control", placeholder: "path"), .path("the path of a socket"),
             at: \.control, .restart, "Socket of sluice reload.", unsaid: "/run/sluice/control.sock"),

@@ -104,7 +104,8 @@ extension Setting {
     /// For `--help`.
     package var flagHelp: String {
         guard placeholder != nil else { return help }
-        guard key != nil else { return help + (unsaid.map { " Default: \($0)." } ?? "") }
-        return "\(help.dropLast()): \(values). Default: \(standard)."
+        let remark =
+            key == nil ? unsaid.map { "default: \($0)" } : "\(values); default: \(standard)"
+        return "\(help.dropLast())\(remark.map { " (\($0))" } ?? "")."
     }
 }
