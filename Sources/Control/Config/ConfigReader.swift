@@ -26,7 +26,7 @@ struct ConfigReader {
 
     /// One setting, or a section of them.
     private func readSettings(_ field: ConfigField, into configuration: inout Configuration) {
-        if let setting = Settings.all.first(where: { $0.key == field.name }) {
+        if let setting = Settings.of(key: field.name) {
             setting.read(field, &configuration)
             configuration.places[setting.name] = .file(path, line: field.line)
             return

@@ -39,7 +39,7 @@ package enum ConfigSchema {
             let path = name.isEmpty ? key : "\(name).\(key)"
             if path == "policy" {
                 properties[key] = policy
-            } else if let setting = Settings.all.first(where: { $0.key == path }) {
+            } else if let setting = Settings.of(key: path) {
                 properties[key] = property(setting)
             } else {
                 properties[key] = section(path, policy: policy)

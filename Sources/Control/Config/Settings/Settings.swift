@@ -177,6 +177,9 @@ package enum Settings {
         return setting
     }
 
+    /// Nil for sections, and for what the table does not have.
+    static func of(key: String) -> Setting? { all.first { $0.key == key } }
+
     /// The keys directly in a section of the file, in its order.
     ///
     /// - Parameter section: such as "listen"; "" for the whole file.

@@ -4,7 +4,8 @@ package enum SettingsReference {
     package static var markdown: String {
         var lines = [
             "# Settings", "",
-            "Made from the table in `Sources/Control/Config/Settings/Settings.swift`; a test says how to make it anew.",
+            "Made from the table in `Sources/Control/Config/Settings/Settings.swift`:",
+            "`UPDATE_REFERENCE=1 swift test --filter SettingsReference` makes it anew.",
             "",
             "Flags beat variables, which beat the config file, which beats the defaults. All three read the same values",
             "and give the same complaints. A time is a number with ms, s, m or h; without a unit it means seconds. Where",
@@ -58,7 +59,7 @@ package enum SettingsReference {
     /// A section in one line if that is short, and its settings have the same letter.
     private static func example(of path: String, indent: String) -> [String] {
         let word = path.split(separator: ".").last ?? ""
-        if let setting = Settings.all.first(where: { $0.key == path }) {
+        if let setting = Settings.of(key: path) {
             // Saying it would be more than its default.
             let start = setting.unsaid == nil ? indent : "# "
             return [
@@ -66,7 +67,7 @@ package enum SettingsReference {
             ]
         }
         let below = Settings.keys(in: path).map { "\(path).\($0)" }
-        let settings = below.compactMap { key in Settings.all.first { $0.key == key } }
+        let settings = below.compactMap { Settings.of(key: $0) }
         let pairs = settings.map { setting in
             "\(setting.key?.split(separator: ".").last ?? ""): \(scalar(setting.standard))"
         }
