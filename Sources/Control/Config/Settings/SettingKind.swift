@@ -89,7 +89,13 @@ extension SettingKind<Int?> {
 extension SettingKind<Duration> {
     static func duration(atLeast shortest: Duration = .zero) -> SettingKind<Duration> {
         SettingKind(
-            read: { $0.duration(atLeast: shortest) }, text: { $0.words },
+            read: { $0.duration(atLeast: shortest) },
+            // In seconds, of which people compare one with the other.
+            text: { time in
+                let (seconds, rest) = time.nanoseconds.quotientAndRemainder(
+                    dividingBy: 1_000_000_000)
+                return rest == 0 ? "\(seconds)s" : time.words
+            },
             values: ConfigField.durations(atLeast: shortest),
             schema: ["$ref": "#/$defs/duration"])
     }
