@@ -122,7 +122,7 @@ let package = Package(
             name: "DataplaneTests",
             dependencies: ["Dataplane", "SluiceTesting", "Gateway", "CSluice"]),
         .testTarget(
-            name: "ControlTests", dependencies: ["Control", "Support", "SluiceTesting"],
+            name: "ControlTests", dependencies: ["Control", "Sluice", "Support", "SluiceTesting"],
             exclude: ["WrongConfigs"]),
         .testTarget(
             name: "GeneratorTests",

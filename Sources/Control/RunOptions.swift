@@ -18,9 +18,10 @@ public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
     public init?(_ text: String) {
         guard let colon = text.lastIndex(of: ":"),
             let address = IPv4Address.parse(text[..<colon]),
-            let port = UInt16(text[text.index(after: colon)...]), port > 0
+            let port = ConfigField.number(text[text.index(after: colon)...]),
+            (1...65_535).contains(port)
         else { return nil }
-        self.init(address: address, port: port)
+        self.init(address: address, port: UInt16(port))
     }
 
     public var description: String { "\(IPv4Address.format(address)):\(port)" }
@@ -79,7 +80,9 @@ public enum CPUList {
     public static func parse(_ text: String) -> [Int]? {
         var cpus: [Int] = []
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-            let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+            let ends = part.split(separator: "-", omittingEmptySubsequences: false).map {
+                ConfigField.number($0)
+            }
             guard (1...2).contains(ends.count), let first = ends[0],
                 let last = ends[ends.count - 1],
                 first >= 0, first <= last, last < 4096

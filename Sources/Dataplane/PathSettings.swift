@@ -16,9 +16,9 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     public var mtu = 8500
     /// Inner packets that cannot be decoded pass instead of being dropped.
     public var forwardsUndecodable = false
-    /// Idle times of flows, nanoseconds.
-    public var tcpIdle: UInt64 = 350_000_000_000
-    public var otherIdle: UInt64 = 120_000_000_000
+    /// Idle times of flows.
+    public var tcpIdleNanoseconds: UInt64 = 350_000_000_000
+    public var otherIdleNanoseconds: UInt64 = 120_000_000_000
     /// A new flow that finds no room in the flow table is dropped; else it takes the place of the
     /// flow that would be over first.
     public var dropsWhenFull = false
@@ -26,14 +26,14 @@ public struct PathSettings: Sendable, BitwiseCopyable {
 
     @inlinable public init() {}
 
-    /// What a flow's idle time is by its phase; a short `tcpIdle` is the longest of TCP.
+    /// What a flow's idle time is by its phase; a short `tcpIdleNanoseconds` is the longest of TCP.
     @inlinable public var lifetimes: FlowLifetimes {
         var times = FlowLifetimes()
-        times.other = otherIdle
-        times.open = tcpIdle
-        times.opening = min(times.opening, tcpIdle)
-        times.halfClosed = min(times.halfClosed, tcpIdle)
-        times.closed = min(times.closed, tcpIdle)
+        times.other = otherIdleNanoseconds
+        times.open = tcpIdleNanoseconds
+        times.opening = min(times.opening, tcpIdleNanoseconds)
+        times.halfClosed = min(times.halfClosed, tcpIdleNanoseconds)
+        times.closed = min(times.closed, tcpIdleNanoseconds)
         return times
     }
 }

@@ -65,76 +65,58 @@ struct Run: ParsableCommand {
             privilege, 78 bad configuration.
             """)
 
-    @Option(help: ArgumentHelp("Rules and settings, see sluice check.", valueName: "file"))
-    var config: String?
+    @Option(help: .setting("config")) var config: String?
+    @Option(help: .setting("interface")) var interface: [String] = []
+    @Option(help: .setting("address")) var address: String?
+    @Option(help: .setting("io")) var io: String?
+    @Option(help: .setting("workers")) var workers: String?
+    @Option(help: .setting("cpus")) var cpus: String?
+    @Option(help: .setting("steer")) var steer: String?
+    @Flag(help: .setting("busy-poll")) var busyPoll = false
+    @Option(help: .setting("health")) var health: String?
+    @Option(help: .setting("health-tcp")) var healthTcp: String?
+    @Option(help: .setting("drain-minimum")) var drainMinimum: String?
+    @Option(help: .setting("drain-timeout")) var drainTimeout: String?
+    @Option(help: .setting("control")) var control: String?
+    @Option(help: .setting("log-level")) var logLevel: String?
+    @Option(help: .setting("log-format")) var logFormat: String?
 
-    @Option(help: "Interface to serve, or auto. May be given several times.")
-    var interface: [String] = []
-
-    @Option(help: ArgumentHelp("Our IPv4 address, or any.", valueName: "ipv4"))
-    var address: String?
-
-    @Option(help: ArgumentHelp("\(IOBackend.choices).", valueName: "backend"))
-    var io: String?
-
-    @Option(help: ArgumentHelp("Worker threads, or auto: one per CPU.", valueName: "n"))
-    var workers: String?
-
-    @Option(help: ArgumentHelp("CPUs for the workers, such as 1-3,7.", valueName: "list"))
-    var cpus: String?
-
-    @Option(help: ArgumentHelp("How packets find their worker: flow or cpu.", valueName: "mode"))
-    var steer: String?
-
-    @Flag(help: "Spin instead of sleeping when idle.")
-    var busyPoll = false
-
-    @Option(help: ArgumentHelp("HTTP health port.", valueName: "address:port"))
-    var health: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "A TCP port that listens only while healthy.", valueName: "address:port"))
-    var healthTcp: String?
-
-    @Option(help: ArgumentHelp("Shortest drain.", valueName: "seconds"))
-    var drainMinimum: String?
-
-    @Option(help: ArgumentHelp("Longest drain.", valueName: "seconds"))
-    var drainTimeout: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "Control socket, by default /run/sluice/control.sock.", valueName: "path"))
-    var control: String?
-
-    @Option(help: ArgumentHelp("debug, info, warning, error …", valueName: "level"))
-    var logLevel: String?
-
-    @Option(help: ArgumentHelp("text or json.", valueName: "format"))
-    var logFormat: String?
-
-    func run(_ program: Program) throws {
+    /// What was given, by the words of the table.
+    var flags: [String: String] {
         var flags: [String: String] = [:]
         if !interface.isEmpty { flags["interface"] = interface.joined(separator: ",") }
         if busyPoll { flags["busy-poll"] = "true" }
         let given = [
-            "address": address, "io": io, "workers": workers, "cpus": cpus, "steer": steer,
-            "health": health, "health-tcp": healthTcp, "drain-minimum": drainMinimum,
-            "drain-timeout": drainTimeout, "log-level": logLevel, "log-format": logFormat,
+            "config": config, "address": address, "io": io, "workers": workers, "cpus": cpus,
+            "steer": steer, "health": health, "health-tcp": healthTcp,
+            "drain-minimum": drainMinimum, "drain-timeout": drainTimeout, "control": control,
+            "log-level": logLevel, "log-format": logFormat,
         ]
         for (name, value) in given { flags[name] = value }
+        return flags
+    }
+
+    func run(_ program: Program) throws {
         let environment = ProcessInfo.processInfo.environment
-        let file = config ?? environment["SLUICE_CONFIG"]
-        let body = file == nil ? program.builtIn : program.processor
+        var asked = Configuration()
+        try OptionReader(flags: flags, environment: environment)
+            .read([Settings["config"]], into: &asked)
+        let body = asked.file == nil ? program.builtIn : program.processor
         let loader = ConfigLoader(
-            path: file, flags: flags, environment: environment, processor: body.shape)
+            path: asked.file, flags: flags, environment: environment, processor: body.shape)
         let configuration = try loader.load()
         let log = configuration.makeLogger()
         Appliance(
-            configuration, loader: loader, body: body,
-            control: control ?? environment["SLUICE_CONTROL"], log: log
+            configuration, loader: loader, body: body, control: configuration.control, log: log
         ).runAndExit(program: Program.name)
+    }
+}
+
+extension ArgumentHelp {
+    /// What the table of settings says of a flag.
+    static func setting(_ word: String) -> ArgumentHelp {
+        let setting = Settings[word]
+        return ArgumentHelp("\(setting.flagHelp)", valueName: setting.placeholder)
     }
 }
 
@@ -177,14 +159,15 @@ struct Reload: ParsableCommand {
             nothing: its mistakes are printed, and the exit code is 78.
             """)
 
-    @Option(
-        help: ArgumentHelp(
-            "Control socket, by default /run/sluice/control.sock.", valueName: "path"))
-    var control: String?
+    @Option(help: .setting("control")) var control: String?
 
     func run() throws {
-        let path = control ?? ProcessInfo.processInfo.environment["SLUICE_CONTROL"]
-        let reply = try ControlClient.ask("reload", path: path)
+        var asked = Configuration()
+        try OptionReader(
+            flags: control.map { ["control": $0] } ?? [:],
+            environment: ProcessInfo.processInfo.environment
+        ).read([Settings["control"]], into: &asked)
+        let reply = try ControlClient.ask("reload", path: asked.control)
         guard reply.ok else { throw ConfigErrors(reply.errors ?? ["refused without a reason"]) }
         print("generation \(reply.generation ?? 0)")
     }

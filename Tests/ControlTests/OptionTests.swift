@@ -10,7 +10,7 @@ struct OptionTests {
     private func read(
         _ flags: [String: String], _ environment: [String: String] = [:]
     ) throws -> RunOptions {
-        try OptionReader(flags: flags, environment: environment).read()
+        try ConfigLoader(path: nil, flags: flags, environment: environment).load().run
     }
 
     @Test("without flags: blog policy defaults")
@@ -40,8 +40,8 @@ struct OptionTests {
         #expect(options.busyPoll)
         #expect(options.health.port == 81)
         #expect(options.healthTCP?.port == 82)
-        #expect(options.drain.minimum == 1_000_000_000)
-        #expect(options.drain.timeout == 2_500_000_000)
+        #expect(options.drain.minimum == .seconds(1))
+        #expect(options.drain.timeout == .milliseconds(2500))
     }
 
     @Test("a flag beats its variable")
@@ -71,7 +71,7 @@ struct OptionTests {
         #expect(allowed.contains(0x0A01_0203))
         #expect(allowed.contains(0xC000_0201))
         #expect(!allowed.contains(0xC000_0202))
-        #expect(options.drain.idle == 3_000_000_000)
+        #expect(options.drain.idle == .seconds(3))
         #expect(options.flowsPerWorker == 1024)
     }
 

@@ -259,7 +259,7 @@ struct WorkerTests {
         var bench = try Bench(flowCapacity: 8)
         bench.worker.io.enqueue(PacketBuilder(PacketBuilder.tcp4(1, 2, [], flags: 0x10)).bytes())
         bench.runDry()
-        bench.worker.settings.tcpIdle = 5_000_000_000
+        bench.worker.settings.tcpIdleNanoseconds = 5_000_000_000
         bench.worker.io.advance(nanoseconds: 6_000_000_000)
         bench.runDry()
         #expect(bench.counters.read(.flowsLive) == 0)

@@ -57,8 +57,14 @@ def inside(namespace):
         os.close(there)
 
 
+def without_ours(environment):
+    """Without SLUICE_BIN and the like, which are for tests: the appliance refuses what it does not know."""
+    return {name: value for name, value in environment.items() if not name.startswith("SLUICE_")}
+
+
 def run(*command, check=True, **options):
-    options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options}
+    defaults = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    options = {**defaults, "env": without_ours(os.environ), **options}
     if "input" in options:
         del options["stdin"]
     done = subprocess.run([str(part) for part in command], **options)
@@ -95,7 +101,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                env={**os.environ, **(environment or {})},
+                env={**without_ours(os.environ), **(environment or {})},
             )
 
     @property

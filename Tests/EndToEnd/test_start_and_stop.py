@@ -66,7 +66,9 @@ def test_a_worker_that_cannot_open_its_filter_ends_the_start(fresh, little_optio
 
 
 def test_no_other_program_takes_the_tcp_health_port_during_a_drain(fresh):
-    program = fresh.start_appliance("--health-tcp", "0.0.0.0:8081", "--drain-minimum", 30)
+    program = fresh.start_appliance(
+        "--health-tcp", "0.0.0.0:8081", "--drain-minimum", 30, "--drain-timeout", 60
+    )
     program.send_signal(signal.SIGTERM)
     wait_until(lambda: fresh.health()[0] == 503, "health turns 503")
     thief = (

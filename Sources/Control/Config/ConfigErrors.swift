@@ -38,11 +38,12 @@ public struct ConfigErrors: Error, CustomStringConvertible, Sendable {
 
 /// Collects what is wrong while a file is read, so that one run names every mistake.
 final class Problems {
-    private let path: String
+    private let path: String?
     private var found: [(line: Int, text: String)] = []
     private var elsewhere: [String] = []
 
-    init(path: String) { self.path = path }
+    /// - Parameter path: of the file; nil for words that stand in none, which have no lines.
+    init(path: String?) { self.path = path }
 
     var isEmpty: Bool { found.isEmpty && elsewhere.isEmpty }
 
@@ -56,7 +57,10 @@ final class Problems {
             ($0.element.line, $0.offset) < ($1.element.line, $1.offset)
         }
         return ConfigErrors(
-            sorted.map { "\(path):\($0.element.line): \($0.element.text)" } + elsewhere)
+            sorted.map { problem in
+                let place = path.map { "\($0):\(problem.element.line): " } ?? ""
+                return place + problem.element.text
+            } + elsewhere)
     }
 }
 

@@ -1,3 +1,4 @@
+import Support
 import Yams
 
 /// A value in the file with the keys that lead to it. Readers give nil after noting what was
@@ -7,6 +8,21 @@ struct ConfigField {
     /// Such as `policy.rules[0].match.port`.
     let name: String
     let problems: Problems
+    /// The text of a flag or variable, or a part of a text: any text, a number as well, and never
+    /// nothing.
+    private(set) var isWord = false
+
+    init(node: Node, name: String, problems: Problems) {
+        self.node = node
+        self.name = name
+        self.problems = problems
+    }
+
+    /// What a flag or variable of this name says.
+    init(word: String, name: String, problems: Problems) {
+        self.init(node: .scalar(Node.Scalar(word)), name: name, problems: problems)
+        isWord = true
+    }
 
     var line: Int { node.mark?.line ?? 1 }
 
@@ -110,9 +126,25 @@ struct ConfigField {
         return node.sequence == nil ? expected("a list of \(what)") : items
     }
 
+    /// The items of a list, or of a text with commas between them.
+    private var itemsBetweenCommas: [ConfigField] {
+        guard let scalar = node.scalar, scalar.string.contains(",") else { return items }
+        return scalar.string.split(separator: ",", omittingEmptySubsequences: false).map { text in
+            var part = scalar
+            part.string = String(text)
+            var field = ConfigField(node: .scalar(part), name: name, problems: problems)
+            field.isWord = true
+            return field
+        }
+    }
+
     /// Reads every item of a list, or the one value; nil when one is wrong or there is none.
-    func all<T>(_ what: String, _ read: (ConfigField) -> T?) -> [T]? {
-        let items = items
+    ///
+    /// - Parameter atCommas: a text with commas is a list too.
+    func all<T>(
+        _ what: String, atCommas: Bool = false, _ read: (ConfigField) -> T?
+    ) -> [T]? {
+        let items = atCommas ? itemsBetweenCommas : items
         guard !items.isEmpty else { return expected("\(what), or a list of them with an item") }
         let values = items.map { read($0) }
         return values.contains { $0 == nil } ? nil : values.compactMap { $0 }
@@ -127,7 +159,7 @@ struct ConfigField {
     }
 
     var isNull: Bool {
-        guard let scalar = node.scalar, !isQuoted else { return false }
+        guard let scalar = node.scalar, !isQuoted, !isWord else { return false }
         return ["", "~", "null", "Null", "NULL"].contains(scalar.string)
     }
 
@@ -137,10 +169,13 @@ struct ConfigField {
         return scalar.string
     }
 
-    /// Text, quoted or not; numbers and true or false need quotes to be text.
+    /// Exactly this word, quoted or not.
+    func says(_ word: String) -> Bool { !isNull && node.scalar?.string == word }
+
+    /// Text, quoted or not; in a file, numbers and true or false need quotes to be text.
     func text(_ what: String) -> String? {
         guard let scalar = node.scalar, !isNull else { return expected(what) }
-        if !isQuoted, Double(scalar.string) != nil || Bool(scalar.string) != nil {
+        if !isWord, !isQuoted, Double(scalar.string) != nil || Bool(scalar.string) != nil {
             return expected("\(what) (in quotes if it is meant as text)")
         }
         return scalar.string
@@ -148,6 +183,10 @@ struct ConfigField {
 
     /// Text that must be one of these.
     func choice<T>(_ values: KeyValuePairs<String, T>) -> T? {
+        choice(among: values.map { ($0.key, $0.value) })
+    }
+
+    func choice<T>(among values: [(key: String, value: T)]) -> T? {
         let word = node.scalar.flatMap { isNull ? nil : $0.string }
         if let word, let value = values.first(where: { $0.key == word }) { return value.value }
         let names = values.map(\.key)
@@ -182,25 +221,16 @@ struct ConfigField {
         return isPlain && (text.count == 1 || text.first != "0") ? Int(text) : nil
     }
 
-    /// Nanoseconds.
-    func duration(from lowest: UInt64 = 0) -> UInt64? {
+    func duration(atLeast shortest: Duration = .zero) -> Duration? {
         let text = node.scalar.flatMap { isNull ? nil : $0.string }
-        guard let value = text.flatMap({ ConfigField.nanoseconds($0) }), value >= lowest else {
-            let floor = lowest > 0 ? ", at least \(lowest / 1_000_000) ms" : ""
-            return expected("a time such as 30s, 500ms or 5m, at most a day\(floor)")
+        guard let value = text.flatMap({ Duration(text: $0) }), value >= shortest else {
+            return expected(ConfigField.durations(atLeast: shortest))
         }
         return value
     }
 
-    private static func nanoseconds(_ text: String) -> UInt64? {
-        let units: KeyValuePairs = ["ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9]
-        let unit = units.first { text.hasSuffix($0.key) }
-        let number = text.dropLast(unit?.key.count ?? 0)
-        // No exponents, signs or hexadecimals.
-        guard number.utf8.allSatisfy({ $0 &- 48 < 10 || $0 == 46 }), let value = Double(number),
-            value.isFinite, value >= 0
-        else { return nil }
-        let nanoseconds = value * (unit?.value ?? 1e9)
-        return nanoseconds <= 86_400e9 ? UInt64(nanoseconds) : nil
+    static func durations(atLeast shortest: Duration) -> String {
+        "a time such as 30s, 500ms or 5m, at most a day"
+            + (shortest > .zero ? ", at least \(shortest.nanoseconds / 1_000_000) ms" : "")
     }
 }

@@ -7,8 +7,7 @@ public struct ConfigLoader: Sendable {
     /// Nil without a file.
     public let path: String?
     private let processor: ProcessorShape
-    private let flags: [String: String]
-    private let environment: [String: String]
+    private let options: OptionReader
 
     public init(path: String?, flags: [String: String], environment: [String: String]) {
         self.init(
@@ -23,29 +22,23 @@ public struct ConfigLoader: Sendable {
     ) {
         self.path = path
         self.processor = processor
-        self.flags = flags
-        self.environment = environment
+        options = OptionReader(flags: flags, environment: environment)
     }
 
     /// - Throws: `ConfigErrors` for the file, `Failure` for a flag or variable.
     public func load() throws -> Configuration {
+        try options.checkVariables()
         var configuration = Configuration()
         if let path {
-            configuration = try ConfigFile.read(path, for: processor)
+            configuration = try ConfigFile.parse(
+                ConfigFile.text(of: path), path: path, for: processor)
         } else {
             _ = try configuration.processor.read(policy: nil, processor.read)
         }
-        let reader = OptionReader(flags: flags, environment: environment)
-        configuration.run = try reader.read(over: configuration.run)
-        if let onError = try reader.readOnError() {
-            for endpoint in configuration.policy.endpoints.keys {
-                configuration.policy.endpoints[endpoint]?.forwardsUndecodable = onError
-            }
-        }
-        if let path { try configuration.checkSteering(path) }
-        let log = try reader.readLog()
-        configuration.logLevel = log.level ?? configuration.logLevel
-        configuration.logFormat = log.format ?? configuration.logFormat
-        return configuration
+        try options.read(into: &configuration)
+        let conflicts = Conflict.all(in: configuration)
+        guard let first = conflicts.first else { return configuration }
+        if let code = first.code { throw Failure(code, first.text) }
+        throw ConfigErrors(conflicts.map(\.text))
     }
 }

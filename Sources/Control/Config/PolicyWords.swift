@@ -160,7 +160,6 @@ public enum ConfigCheck {
         _ path: String, for processor: ProcessorShape = ProcessorShape(Rules.self)
     ) throws(ConfigErrors) -> [String] {
         let configuration = try ConfigFile.read(path, for: processor)
-        try configuration.checkSteering(path)
         guard processor.hasRules else { return ["\(path): valid"] }
         let rules = configuration.policy.rules.count
         return ["\(path): valid, \(rules) \(rules == 1 ? "rule" : "rules")"]

@@ -25,7 +25,6 @@ public enum Explanation {
             throw Failure(.usage, "--explain tells what rules do, and this program has none")
         }
         var configuration = try ConfigFile.read(path, for: processor)
-        try configuration.checkSteering(path)
         let capture: CaptureFile
         do {
             capture = try CaptureFile(path: capturePath, mayBeEmpty: true)

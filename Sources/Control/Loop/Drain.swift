@@ -1,6 +1,10 @@
+import Support
+
 /// A drain in progress: health already says no, packets still flow.
 public struct Drain: Sendable {
-    private let limits: DrainLimits
+    private let minimumNanoseconds: UInt64
+    private let idleNanoseconds: UInt64
+    private let timeoutNanoseconds: UInt64
     private let start: UInt64
     private var packets: UInt64
     private var lastPacket: UInt64
@@ -9,7 +13,9 @@ public struct Drain: Sendable {
     ///   - now: monotonic nanoseconds.
     ///   - packets: packets received since the start, over all workers.
     public init(limits: DrainLimits, now: UInt64, packets: UInt64) {
-        self.limits = limits
+        minimumNanoseconds = limits.minimum.nanoseconds
+        idleNanoseconds = limits.idle.nanoseconds
+        timeoutNanoseconds = limits.timeout.nanoseconds
         self.packets = packets
         start = now
         lastPacket = now
@@ -22,7 +28,7 @@ public struct Drain: Sendable {
             lastPacket = now
         }
         let age = now - start
-        return age >= limits.timeout
-            || (age >= limits.minimum && now - lastPacket >= limits.idle)
+        return age >= timeoutNanoseconds
+            || (age >= minimumNanoseconds && now - lastPacket >= idleNanoseconds)
     }
 }

@@ -112,7 +112,7 @@ final class ConfigurationControl: Sendable {
             ])
         }
         let old = state.withLock { $0.configuration }
-        let changed = LiveChange.refused(from: old.run, to: new.run)
+        let changed = LiveChange.refused(from: old, to: new)
         guard changed.isEmpty else {
             throw ConfigErrors(
                 changed.map { "\(loader.path ?? "flags"): \($0) cannot change live: restart" })
@@ -231,26 +231,5 @@ final class ConfigurationControl: Sendable {
             + "\(end(event.source, event.sourcePort)) -> "
             + "\(end(event.destination, event.destinationPort)), protocol \(event.protocolNumber), "
             + "\(event.length) bytes, \(EndpointID.format(event.endpoint))"
-    }
-}
-
-/// What a running appliance cannot take over.
-enum LiveChange {
-    /// The keys that differ.
-    static func refused(from old: RunOptions, to new: RunOptions) -> [String] {
-        let fields: [(String, Bool)] = [
-            ("listen.interface", old.interfaces == new.interfaces),
-            ("listen.address", old.address == new.address),
-            ("listen.io", old.backend == new.backend),
-            ("listen.workers", old.workers == new.workers),
-            ("listen.cpus", old.cpus == new.cpus),
-            ("listen.steer", old.steersByCPU == new.steersByCPU),
-            ("listen.qdisc-bypass", old.bypassesQdisc == new.bypassesQdisc),
-            ("listen.busy-poll", old.busyPoll == new.busyPoll),
-            ("listen.ring", old.ringFrames == new.ringFrames && old.frameSize == new.frameSize),
-            ("health", old.health == new.health && old.healthTCP == new.healthTCP),
-            ("flows.per-worker", old.flowsPerWorker == new.flowsPerWorker),
-        ]
-        return fields.filter { !$0.1 }.map(\.0)
     }
 }

@@ -1,0 +1,115 @@
+import Support
+
+/// Settings that are right each on its own and impossible together. They are looked for once, when
+/// file, variables and flags have been read, and named as they were given.
+struct Conflict {
+    /// One line: what contradicts what, and where both stand.
+    let text: String
+    /// Nil when all of it stands in the file.
+    let code: Failure.Code?
+
+    static func all(in configuration: Configuration) -> [Conflict] {
+        [steering, splitFlows, healthPorts, drainLimits].compactMap { $0(configuration) }
+    }
+
+    private static func steering(_ configuration: Configuration) -> Conflict? {
+        let run = configuration.run
+        guard run.steersByCPU, run.backend == .raw else { return nil }
+        let (steer, io) = named("listen.steer", "listen.io", in: configuration)
+        return Conflict(
+            steer, io,
+            "\(steer.saying("cpu")) needs io: packet or udp, but \(io.seen(from: steer)) says raw")
+    }
+
+    /// Steered by CPU, the packets of one flow meet several workers, and each has its own state.
+    private static func splitFlows(_ configuration: Configuration) -> Conflict? {
+        let run = configuration.run
+        guard configuration.file != nil, run.steersByCPU, run.backend != .raw,
+            !run.allowsSplitFlows, let need = configuration.policy.needsWholeFlows
+        else { return nil }
+        let (steer, allow) = named("listen.steer", "flows.allow-split-flows", in: configuration)
+        return Conflict(
+            steer, allow,
+            "\(steer.start)steering by CPU splits flows, but the policy uses \(need): steer by flow, "
+                + "do without it, or say flows: { allow-split-flows: true }")
+    }
+
+    private static func healthPorts(_ configuration: Configuration) -> Conflict? {
+        let port = configuration.run.health.port
+        guard configuration.run.healthTCP?.port == port else { return nil }
+        let (tcp, http) = named("health.tcp", "health.address", in: configuration)
+        return Conflict(
+            tcp, http,
+            "\(tcp.start)port \(port) is that of \(http.seen(from: tcp)): they need two ports")
+    }
+
+    private static func drainLimits(_ configuration: Configuration) -> Conflict? {
+        let drain = configuration.run.drain
+        guard drain.timeout < drain.minimum else { return nil }
+        let (timeout, minimum) = named("drain.timeout", "drain.minimum", in: configuration)
+        let place = timeout.place == nil ? minimum : timeout
+        func told(_ limit: GivenSetting, _ duration: Duration) -> String {
+            "\(limit.seen(from: place)) (\(seconds(duration)) s)"
+        }
+        return Conflict(
+            timeout, minimum,
+            "\(place.line)\(told(timeout, drain.timeout)) is below \(told(minimum, drain.minimum))")
+    }
+
+    private static func seconds(_ duration: Duration) -> String {
+        let seconds = duration.seconds
+        return seconds == seconds.rounded() ? "\(Int(seconds))" : "\(seconds)"
+    }
+
+    private init(_ first: GivenSetting, _ second: GivenSetting, _ text: String) {
+        let places = [first.place, second.place].compactMap { $0 }
+        self.text = text
+        let isFileAlone = places.allSatisfy { if case .file = $0 { true } else { false } }
+        code = isFileAlone ? nil : places.contains(.flag) ? .usage : .config
+    }
+
+    private static func named(
+        _ first: String, _ second: String, in configuration: Configuration
+    ) -> (GivenSetting, GivenSetting) {
+        func given(_ name: String) -> GivenSetting {
+            GivenSetting(setting: Settings[name], place: configuration.places[name])
+        }
+        return (given(first), given(second))
+    }
+}
+
+/// A setting with the place where it was given, for sentences; nil = its default holds.
+private struct GivenSetting {
+    let setting: Setting
+    let place: SettingPlace?
+
+    /// Begins a line about the setting.
+    var start: String {
+        guard let place, line.isEmpty else { return line.isEmpty ? "\(setting.name): " : line }
+        return "\(place.name(of: setting)): "
+    }
+
+    /// Begins a line about what stands in a file; empty for others, which need no place.
+    var line: String {
+        guard case .file(let path, let line) = place else { return "" }
+        return "\(path):\(line): \(setting.name): "
+    }
+
+    /// As it was written, such as `--steer cpu`.
+    func saying(_ value: String) -> String {
+        switch place {
+        case .flag: "--\(setting.word ?? "") \(value)"
+        case .variable: "\(setting.variable ?? "")=\(value)"
+        case .file, nil: "\(line)\(setting.name.split(separator: ".").last ?? ""): \(value)"
+        }
+    }
+
+    /// Its name in a line that begins with the place of another one.
+    func seen(from other: GivenSetting) -> String {
+        guard let place else { return setting.name }
+        guard case .file(let path, let line) = place, other.line.isEmpty else {
+            return place.name(of: setting)
+        }
+        return "\(path):\(line): \(setting.name)"
+    }
+}

@@ -1,0 +1,94 @@
+import Foundation
+import Support
+import Testing
+
+@testable import Control
+@testable import Sluice
+
+/// What tells people of settings says what the table says.
+@Suite("Settings reference")
+struct SettingsReferenceTests {
+    private static let root = URL(filePath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent()
+
+    /// With UPDATE_REFERENCE=1, writes the file instead.
+    private func expect(_ path: String, toSay text: String) throws {
+        let file = Self.root.appending(path: path)
+        if ProcessInfo.processInfo.environment["UPDATE_REFERENCE"] != nil {
+            try text.write(to: file, atomically: true, encoding: .utf8)
+        }
+        let isSame = try String(contentsOf: file, encoding: .utf8) == text
+        #expect(
+            isSame,
+            "\(path) is not what the table of settings says: UPDATE_REFERENCE=1 swift test --filter SettingsReference writes it"
+        )
+    }
+
+    @Test func `the page of settings`() throws {
+        try expect("docs/settings.md", toSay: SettingsReference.markdown)
+    }
+
+    @Test func `the schema`() throws {
+        let path = "deploy/schema/sluice.schema.json"
+        let written = try JSONDecoder().decode(
+            Read.self, from: Data(contentsOf: Self.root.appending(path: path)))
+        guard case .object(let schema) = written.value,
+            case .object(let properties)? = schema["properties"],
+            case .object(let definitions)? = schema["$defs"], let policy = properties["policy"]
+        else { throw Failure(.usage, "no schema in \(path)") }
+        let made = ConfigSchema.schema(
+            policy: policy,
+            definitions: definitions.filter { ConfigSchema.definitions[$0.key] == nil })
+        try expect(path, toSay: JSONText.pretty(made) + "\n")
+    }
+
+    @Test func `the example that has every key`() throws {
+        let path = "deploy/examples/sluice.yaml"
+        let lines = try String(contentsOf: Self.root.appending(path: path), encoding: .utf8)
+            .components(separatedBy: "\n")
+        let start = try #require(lines.firstIndex { $0.hasPrefix("policy:") })
+        let policy = [lines[start]] + lines[(start + 1)...].prefix { $0.hasPrefix(" ") }
+        try expect(path, toSay: SettingsReference.example(policy: policy))
+    }
+
+    @Test func `each setting with a flag has its option, and each option its setting`() {
+        let help = Run.helpMessage(columns: 200)
+        let options = help.matches(of: /^ +--([a-z-]+)/.anchorsMatchLineEndings())
+            .map { String($0.1) }
+        #expect(Set(options) == Set(Settings.all.filter(\.hasFlag).compactMap(\.word)))
+        for setting in Settings.all where setting.hasFlag {
+            #expect(help.contains(setting.flagHelp), "\(setting.name)")
+        }
+    }
+
+    @Test func `what an option is given reaches its setting`() throws {
+        for setting in Settings.all where setting.hasFlag {
+            let word = setting.word ?? ""
+            let value = setting.placeholder == nil ? [] : ["given"]
+            let run = try Run.parse(["--\(word)"] + value)
+            #expect(run.flags == [word: value.first ?? "true"])
+        }
+    }
+
+    /// JSON as it stands in a file.
+    private struct Read: Decodable {
+        let value: JSONValue
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if let bool = try? container.decode(Bool.self) {
+                value = .bool(bool)
+            } else if let integer = try? container.decode(Int.self) {
+                value = .integer(integer)
+            } else if let number = try? container.decode(Double.self) {
+                value = .number(number)
+            } else if let text = try? container.decode(String.self) {
+                value = .string(text)
+            } else if let list = try? container.decode([Read].self) {
+                value = .array(list.map(\.value))
+            } else {
+                value = .object(try container.decode([String: Read].self).mapValues(\.value))
+            }
+        }
+    }
+}
