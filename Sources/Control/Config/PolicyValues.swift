@@ -7,22 +7,23 @@ extension ConfigField {
         _ what: String, _ limits: ClosedRange<UInt16>, such example: String
     ) -> [ClosedRange<UInt16>]? {
         all(what) { item in
-            // A range is text to YAML, so it may have quotes.
-            let text = item.node.scalar.flatMap {
-                item.plain ?? ($0.string.contains("-") ? $0.string : nil)
-            }
-            let ends = (text ?? "").split(separator: "-", omittingEmptySubsequences: false)
-                .map { ConfigField.number($0).flatMap { UInt16(exactly: $0) } }
-            guard (1...2).contains(ends.count), let first = ends[0],
-                let last = ends[ends.count - 1], first <= last, limits.contains(first),
-                limits.contains(last)
-            else {
-                return item.expected(
+            item.range(in: limits)
+                ?? item.expected(
                     "\(what) from \(limits.lowerBound) to \(limits.upperBound), or a range such "
                         + "as \(example)")
-            }
-            return first...last
         }
+    }
+
+    /// A number or a range; nil without a complaint.
+    func range(in limits: ClosedRange<UInt16>) -> ClosedRange<UInt16>? {
+        // A range is text to YAML, so it may have quotes.
+        let text = node.scalar.flatMap { plain ?? ($0.string.contains("-") ? $0.string : nil) }
+        let ends = (text ?? "").split(separator: "-", omittingEmptySubsequences: false)
+            .map { ConfigField.number($0).flatMap { UInt16(exactly: $0) } }
+        guard (1...2).contains(ends.count), let first = ends[0], let last = ends[ends.count - 1],
+            first <= last, limits.contains(first), limits.contains(last)
+        else { return nil }
+        return first...last
     }
 
     /// The bytes of a text with the escapes \xHH, \n, \r, \t, \0 and \\.

@@ -1,6 +1,7 @@
 /// Collects what rules need beside rows.
 struct ActionTables {
     private(set) var lengths: [LengthRange] = []
+    private(set) var headerChecks: [HeaderCheck] = []
     private(set) var bytes: [UInt8] = []
     private(set) var replacements: [CompiledReplacement] = []
     private var limitCount: Int32 = 0
@@ -18,6 +19,7 @@ struct ActionTables {
             (match.lengths ?? []).map {
                 LengthRange(lowest: $0.lowerBound, highest: $0.upperBound)
             }, to: &lengths)
+        compiled.headerChecks = ActionTables.append(match.headerChecks, to: &headerChecks)
         let list = rule.replacements.map {
             CompiledReplacement(find: add($0.find), with: add($0.with))
         }

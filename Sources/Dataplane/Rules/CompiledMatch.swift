@@ -12,7 +12,9 @@ struct CompiledMatch {
     private(set) var fragment: Match.Fragment?
     private(set) var payload: Match.Payload?
     private(set) var lengths: [ClosedRange<UInt16>]?
-    /// What is looked at rule by rule.
+    /// Fields of the IP header that are looked at rule by rule, all of which must hold.
+    private(set) var headerChecks: [HeaderCheck] = []
+    /// What else is.
     private(set) var checks = CompiledRule()
     private(set) var isLimited = false
 
@@ -50,6 +52,8 @@ struct CompiledMatch {
         case .lengths(let ranges):
             lengths = ranges
             checks.asks.insert(.lengths)
+        case .ttl(let wanted):
+            addCheck(HeaderCheck(v4: (8, 8), v6: (6, 0), mask: 0xFF, wanted))
         case .fragment(let kind):
             fragment = kind
             checks.isAboutFragments = kind == .later || kind == .any
@@ -61,6 +65,11 @@ struct CompiledMatch {
             checks.asks.insert(.sample)
         case .rate: isLimited = true
         }
+    }
+
+    private mutating func addCheck(_ check: HeaderCheck) {
+        headerChecks.append(check)
+        checks.asks.insert(.header)
     }
 
     private static func wide(_ ranges: [ClosedRange<UInt16>]) -> [ClosedRange<UInt128>] {

@@ -56,6 +56,7 @@ struct CompiledPolicy: ~Copyable {
     let order: Table<UInt32>
     let rules: Table<CompiledRule>
     let lengths: Table<LengthRange>
+    let headerChecks: Table<HeaderCheck>
     let payload: PayloadTable
     /// Of replacements.
     let bytes: Table<UInt8>
@@ -128,6 +129,7 @@ extension CompiledPolicy {
         var actions = ActionTables()
         rules = memory.table(zip(policy.rules, byRule).map { actions.add($0, $1) })
         lengths = memory.table(actions.lengths)
+        headerChecks = memory.table(actions.headerChecks)
         bytes = memory.table(actions.bytes)
         replacements = memory.table(actions.replacements)
         self.limits = memory.table(limits)

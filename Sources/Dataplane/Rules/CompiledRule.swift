@@ -12,8 +12,9 @@ struct CompiledRule: BitwiseCopyable {
     var sampleEvery: UInt32 = 0
     /// Index in `limits`; negative without.
     var limit: Int32 = -1
-    /// From `first` up to `end` of `lengths`, `replacements`.
+    /// From `first` up to `end` of `lengths`, `headerChecks`, `replacements`.
     var lengths = Slice()
+    var headerChecks = Slice()
     var replacements = Slice()
 
     /// Conditions that are looked at rule by rule.
@@ -23,6 +24,7 @@ struct CompiledRule: BitwiseCopyable {
         static let sample = Asks(rawValue: 2)
         static let icmp = Asks(rawValue: 4)
         static let lengths = Asks(rawValue: 8)
+        static let header = Asks(rawValue: 16)
     }
 
     struct Slice: BitwiseCopyable {

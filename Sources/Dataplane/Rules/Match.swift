@@ -24,6 +24,8 @@ public struct Match: Equatable, Sendable {
         case payload(Payload)
         /// Inner IP packet, bytes.
         case lengths([ClosedRange<UInt16>])
+        /// Inner TTL (RFC 791 §3.1) or hop limit (RFC 8200 §3).
+        case ttl(ByteSet)
         case fragment(Fragment)
         case flow(Flow)
         /// The first packet of a flow, and every n-th after it; both directions count.
@@ -44,7 +46,7 @@ public struct Match: Equatable, Sendable {
         case tcpFlags = "tcp-flags"
         case icmp, payload
         case lengths = "length"
-        case fragment, flow, sample, rate
+        case ttl, fragment, flow, sample, rate
 
         public static func < (a: Key, b: Key) -> Bool {
             allCases.firstIndex(of: a)! < allCases.firstIndex(of: b)!
@@ -90,6 +92,7 @@ extension Match.Condition {
         case .icmp: .icmp
         case .payload: .payload
         case .lengths: .lengths
+        case .ttl: .ttl
         case .fragment: .fragment
         case .flow: .flow
         case .sample: .sample
@@ -115,7 +118,7 @@ extension Match.Condition {
                 protocols: [IPProtocol.udp, IPProtocol.tcp], transport: UDPHeader.length,
                 text: payload.strings.map(\.count).min() ?? 0)
         case .flow, .sample, .rate: Needs(wholeFlows: true)
-        case .endpoints, .lengths, .fragment: Needs()
+        case .endpoints, .lengths, .ttl, .fragment: Needs()
         }
     }
 }
@@ -175,6 +178,10 @@ extension Match {
     public var lengths: [ClosedRange<UInt16>]? {
         get { if case .lengths(let value)? = self[.lengths] { value } else { nil } }
         set { self[.lengths] = newValue.map(Condition.lengths) }
+    }
+    public var ttl: ByteSet? {
+        get { if case .ttl(let value)? = self[.ttl] { value } else { nil } }
+        set { self[.ttl] = newValue.map(Condition.ttl) }
     }
     public var fragment: Fragment? {
         get { if case .fragment(let value)? = self[.fragment] { value } else { nil } }

@@ -11,7 +11,18 @@ extension CompiledPolicy {
         }
         if rule.sampleEvery > 0, flow.packets % rule.sampleEvery != 0 { return false }
         if let icmp = rule.icmp, !icmp.holds(packet) { return false }
-        return rule.lengths.isEmpty || isAnyLength(rule.lengths, packet.length)
+        guard !rule.asks.isDisjoint(with: [.lengths, .header]) else { return true }
+        if rule.asks.contains(.lengths), !isAnyLength(rule.lengths, packet.length) { return false }
+        return !rule.asks.contains(.header) || areHeaderFieldsHeld(rule.headerChecks, packet)
+    }
+
+    private func areHeaderFieldsHeld(
+        _ slice: CompiledRule.Slice, _ packet: borrowing Packet
+    ) -> Bool {
+        for i in Int(slice.first)..<Int(slice.end) where !headerChecks[i].holds(packet) {
+            return false
+        }
+        return true
     }
 
     private func isAnyLength(_ slice: CompiledRule.Slice, _ length: Int) -> Bool {

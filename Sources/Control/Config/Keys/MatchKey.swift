@@ -58,6 +58,7 @@ extension Match.Key {
         case .icmp: ICMPKey.self
         case .payload: PayloadKey.self
         case .lengths: LengthKey.self
+        case .ttl: TTLKey.self
         case .fragment: FragmentKey.self
         case .flow: FlowStateKey.self
         case .sample: SampleKey.self
@@ -83,6 +84,7 @@ extension Match.Condition {
         case .icmp(let value): ICMPKey(icmp: value)
         case .payload(let value): PayloadKey(payload: value)
         case .lengths(let value): LengthKey(ranges: value)
+        case .ttl(let value): TTLKey(ttl: value)
         case .fragment(let value): FragmentKey(fragment: value)
         case .flow(let value): FlowStateKey(flow: value)
         case .sample(let value): SampleKey(every: value)
