@@ -59,14 +59,19 @@ enum RandomPacket {
         }
     }
 
-    /// Gives the inner packet one of few TTLs.
+    /// Gives the inner packet one of few TTLs, and of few DSCPs with any ECN bits.
     private static func mark(_ inner: inout [UInt8], _ generator: inout some RandomNumberGenerator)
     {
         let ttl = [0, 1, 2, 64, 255].randomElement(using: &generator)! as UInt8
+        let ecn = UInt8.random(in: 0...3, using: &generator)
+        let service = ([0, 8, 46, 63].randomElement(using: &generator)! as UInt8) << 2 | ecn
         guard inner[0] >> 4 == 4 else {
+            inner[0] = 6 << 4 | service >> 4
+            inner[1] = service << 4 | inner[1] & 0x0F
             inner[7] = ttl
             return
         }
+        inner[1] = service
         inner[8] = ttl
         inner[10] = 0
         inner[11] = 0
@@ -147,6 +152,9 @@ enum RandomPolicy {
             match.ttl = [[1], [0, 2, 255], ByteSet(64...255)].randomElement(using: &generator)!
         }
         if some() {
+            match.dscp = [[46], [0, 8], ByteSet(9...63)].randomElement(using: &generator)!
+        }
+        if some() {
             match.fragment =
                 [.first, .later, .any, Match.Fragment.none].randomElement(using: &generator)!
         }
@@ -198,6 +206,7 @@ struct NaiveRules {
         var payload: [UInt8] = []
         var length = 0
         var ttl: UInt8 = 0
+        var dscp: UInt8 = 0
         var kind = FragmentKind.whole
         var endpoint: UInt64 = 0
         var isReplaceable = false
@@ -264,6 +273,7 @@ struct NaiveRules {
             return false
         }
         if let wanted = match.ttl, !wanted.contains(f.ttl) { return false }
+        if let wanted = match.dscp, !wanted.contains(f.dscp) { return false }
         switch match.fragment {
         case nil: return true
         case .first?: return f.kind == .first
@@ -298,6 +308,7 @@ struct NaiveRules {
         if f.version == 4 {
             f.number = packet[inner + 9]
             f.ttl = packet[inner + 8]
+            f.dscp = packet[inner + 1] >> 2
             f.source = number(inner + 12, 4)
             f.destination = number(inner + 16, 4)
             f.length = Int(u16(inner + 2))
@@ -306,6 +317,7 @@ struct NaiveRules {
         } else {
             f.number = packet[inner + 6]
             f.ttl = packet[inner + 7]
+            f.dscp = (packet[inner] << 4 | packet[inner + 1] >> 4) >> 2
             f.source = number(inner + 8, 16)
             f.destination = number(inner + 24, 16)
             f.length = 40 + Int(u16(inner + 4))

@@ -54,6 +54,8 @@ struct CompiledMatch {
             checks.asks.insert(.lengths)
         case .ttl(let wanted):
             addCheck(HeaderCheck(v4: (8, 8), v6: (6, 0), mask: 0xFF, wanted))
+        case .dscp(let wanted):
+            addCheck(HeaderCheck(v4: (0, 2), v6: (0, 6), mask: 0x3F, wanted))
         case .fragment(let kind):
             fragment = kind
             checks.isAboutFragments = kind == .later || kind == .any

@@ -26,6 +26,8 @@ public struct Match: Equatable, Sendable {
         case lengths([ClosedRange<UInt16>])
         /// Inner TTL (RFC 791 §3.1) or hop limit (RFC 8200 §3).
         case ttl(ByteSet)
+        /// Inner differentiated services code point, 0 to 63 (RFC 2474 §3).
+        case dscp(ByteSet)
         case fragment(Fragment)
         case flow(Flow)
         /// The first packet of a flow, and every n-th after it; both directions count.
@@ -46,7 +48,7 @@ public struct Match: Equatable, Sendable {
         case tcpFlags = "tcp-flags"
         case icmp, payload
         case lengths = "length"
-        case ttl, fragment, flow, sample, rate
+        case ttl, dscp, fragment, flow, sample, rate
 
         public static func < (a: Key, b: Key) -> Bool {
             allCases.firstIndex(of: a)! < allCases.firstIndex(of: b)!
@@ -93,6 +95,7 @@ extension Match.Condition {
         case .payload: .payload
         case .lengths: .lengths
         case .ttl: .ttl
+        case .dscp: .dscp
         case .fragment: .fragment
         case .flow: .flow
         case .sample: .sample
@@ -118,7 +121,7 @@ extension Match.Condition {
                 protocols: [IPProtocol.udp, IPProtocol.tcp], transport: UDPHeader.length,
                 text: payload.strings.map(\.count).min() ?? 0)
         case .flow, .sample, .rate: Needs(wholeFlows: true)
-        case .endpoints, .lengths, .ttl, .fragment: Needs()
+        case .endpoints, .lengths, .ttl, .dscp, .fragment: Needs()
         }
     }
 }
@@ -182,6 +185,10 @@ extension Match {
     public var ttl: ByteSet? {
         get { if case .ttl(let value)? = self[.ttl] { value } else { nil } }
         set { self[.ttl] = newValue.map(Condition.ttl) }
+    }
+    public var dscp: ByteSet? {
+        get { if case .dscp(let value)? = self[.dscp] { value } else { nil } }
+        set { self[.dscp] = newValue.map(Condition.dscp) }
     }
     public var fragment: Fragment? {
         get { if case .fragment(let value)? = self[.fragment] { value } else { nil } }

@@ -59,6 +59,7 @@ extension Match.Key {
         case .payload: PayloadKey.self
         case .lengths: LengthKey.self
         case .ttl: TTLKey.self
+        case .dscp: DSCPKey.self
         case .fragment: FragmentKey.self
         case .flow: FlowStateKey.self
         case .sample: SampleKey.self
@@ -85,6 +86,7 @@ extension Match.Condition {
         case .payload(let value): PayloadKey(payload: value)
         case .lengths(let value): LengthKey(ranges: value)
         case .ttl(let value): TTLKey(ttl: value)
+        case .dscp(let value): DSCPKey(dscp: value)
         case .fragment(let value): FragmentKey(fragment: value)
         case .flow(let value): FlowStateKey(flow: value)
         case .sample(let value): SampleKey(every: value)
