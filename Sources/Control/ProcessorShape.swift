@@ -5,7 +5,7 @@ public struct ProcessorShape: Sendable {
     let ruleNames: [String]
     @usableFromInline let parts: [ProcessorPart]
     /// It decides by the section `policy`.
-    public var hasRules: Bool { parts.contains(where: \.isRules) }
+    public var hasRules: Bool { parts.contains(where: \.decidesByPolicy) }
     /// Reads and validates the configuration.
     let read: @Sendable (any Decoder) throws -> any Sendable
     /// A snapshot of what `read` gave.

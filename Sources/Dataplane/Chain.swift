@@ -22,7 +22,7 @@ public struct Chain<First: PacketProcessor & ~Copyable, Second: PacketProcessor 
 
     @inlinable
     public init(configuration: Configuration, worker: Int) throws {
-        precondition(!First.parts.contains(where: \.isRules), "Rules stand last in a chain")
+        precondition(!First.parts.contains(where: \.decidesByPolicy), "Rules stand last in a chain")
         // Both are there before either belongs to the chain: Swift cannot throw out of a half.
         let first = try First(configuration: configuration.first, worker: worker)
         let second = try Second(configuration: configuration.second, worker: worker)

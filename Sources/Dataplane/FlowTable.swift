@@ -2,57 +2,6 @@ import CSluice
 import PacketIO
 import Wire
 
-/// How far a flow is, which decides how long it may be idle.
-///
-/// TCP by RFC 9293 §3.3.2 as far as one looking on can tell: no sequence numbers are followed, so
-/// a packet out of the blue can shorten a life, and the next one keeps the flow alive all the same.
-public struct FlowPhase: Equatable, BitwiseCopyable, Sendable {
-    /// Index of its idle time: a load, not a choice.
-    @usableFromInline let index: UInt8
-    @inlinable @inline(__always) init(index: UInt8) { self.index = index }
-
-    /// Of a flow that begins.
-    @inlinable @inline(__always) init(_ key: FlowKey) {
-        // 6 is TCP. A literal: the compiler's gate refuses globals of other modules.
-        index = key.protocolNumber == 6 && key.fragment == 0 ? 1 : 0
-    }
-
-    @inlinable @inline(__always)
-    public static func == (a: FlowPhase, b: FlowPhase) -> Bool { a.index == b.index }
-
-    /// Not TCP, or fragments.
-    @inlinable public static var other: FlowPhase { FlowPhase(index: 0) }
-    /// TCP that was answered, or was met in mid-flow.
-    @inlinable public static var open: FlowPhase { FlowPhase(index: 1) }
-    /// A SYN that the other side has not answered.
-    @inlinable public static var opening: FlowPhase { FlowPhase(index: 2) }
-    /// One side has sent FIN.
-    @inlinable public static var halfClosed: FlowPhase { FlowPhase(index: 3) }
-    /// Both sides have, or one has sent RST.
-    @inlinable public static var closed: FlowPhase { FlowPhase(index: 4) }
-}
-
-/// Idle time after which a flow is over, nanoseconds.
-public struct FlowLifetimes: Equatable, BitwiseCopyable, Sendable {
-    public var other: UInt64 = 120_000_000_000
-    public var open: UInt64 = 350_000_000_000
-    public var opening: UInt64 = 30_000_000_000
-    public var halfClosed: UInt64 = 120_000_000_000
-    public var closed: UInt64 = 10_000_000_000
-
-    @inlinable public init() {}
-
-    /// The same for every phase.
-    @inlinable
-    public init(all idle: UInt64) {
-        (other, open, opening, halfClosed, closed) = (idle, idle, idle, idle, idle)
-    }
-
-    public subscript(phase: FlowPhase) -> UInt64 {
-        [other, open, opening, halfClosed, closed][Int(phase.index)]
-    }
-}
-
 /// One worker's flows: fixed capacity, open addressing with a bounded probe, in memory of the
 /// worker's node, allocated once.
 ///
@@ -133,10 +82,11 @@ public struct FlowLifetimes: Equatable, BitwiseCopyable, Sendable {
         /// Something is to be counted.
         @inlinable public var hasEvents: Bool { events != 0 }
 
-        /// The packet may bring its flow into another phase: by FIN, SYN or RST (RFC 9293 §3.1:
-        /// bits 0 to 2), or as an answer.
+        /// The packet may bring its flow into another phase: by FIN, SYN or RST, or as an answer.
         @inlinable @inline(__always)
-        public func mayTurn(flags: UInt8) -> Bool { flags & 0b111 | events & 16 != 0 }
+        public func mayTurn(flags: UInt8) -> Bool {
+            flags & (TCPFlag.fin | TCPFlag.syn | TCPFlag.rst) | events & 16 != 0
+        }
     }
 
     /// Slots.
@@ -358,12 +308,12 @@ public struct FlowLifetimes: Equatable, BitwiseCopyable, Sendable {
         // Sound: slot < capacity.
         let flow = unsafe slots + slot
         let side: UInt8 = isLow ? 1 : 2
-        if flags & 0b100 != 0 {
+        if flags & TCPFlag.rst != 0 {
             unsafe flow.pointee.phase = .closed
             return false
         }
         var begins = false
-        if flags & 0b1_0010 == 0b0_0010 {
+        if flags & (TCPFlag.syn | TCPFlag.ack) == TCPFlag.syn {
             begins = unsafe flow.pointee.phase == .closed
             if isNew || begins {
                 unsafe begin(flow, .opening)
@@ -373,7 +323,7 @@ public struct FlowLifetimes: Equatable, BitwiseCopyable, Sendable {
         if unsafe flow.pointee.phase == .opening, unsafe flow.pointee.sides & (side &<< 2) == 0 {
             unsafe flow.pointee.phase = .open
         }
-        if flags & 0b1 != 0, unsafe flow.pointee.phase != .closed {
+        if flags & TCPFlag.fin != 0, unsafe flow.pointee.phase != .closed {
             unsafe flow.pointee.sides |= side
             unsafe flow.pointee.phase = flow.pointee.sides & 0b11 == 0b11 ? .closed : .halfClosed
         }

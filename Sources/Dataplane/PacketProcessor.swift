@@ -65,6 +65,9 @@ public protocol PacketProcessor: ~Copyable, SendableMetatype {
     /// default writes it to the log.
     static func handle(_ event: Event, log: EventLog)
 
+    /// It decides by the section `policy` of the file, as `Rules` do.
+    static var decidesByPolicy: Bool { get }
+
     // ---- For processors made of processors.
 
     /// Reads the configuration; the default decodes the section `processor`.
@@ -79,6 +82,7 @@ extension PacketProcessor where Self: ~Copyable {
     public static var defaultConfiguration: Configuration? { nil }
     public static func validate(_ configuration: Configuration) throws {}
     public static func handle(_ event: Event, log: EventLog) { log.info("\(event)") }
+    public static var decidesByPolicy: Bool { false }
     public static var parts: [ProcessorPart] { [ProcessorPart(Self.self)] }
 
     public static func configuration(from decoder: any Decoder) throws -> Configuration {

@@ -4,8 +4,8 @@
     public let counters: [(name: String, slot: Int)]
     /// Bytes of an event.
     public let eventSize: Int
-    /// It is the rule engine.
-    public let isRules: Bool
+    /// It decides by the section `policy`.
+    public let decidesByPolicy: Bool
     private let handle: @Sendable (UnsafeRawPointer, EventLog) -> Void
 
     /// - Precondition: `Counter` is an enumeration without associated values.
@@ -16,7 +16,7 @@
         precondition(MemoryLayout<Processor.Event>.alignment <= WorkerLink.eventAlignment)
         counters = Processor.Counter.allCases.map { ("\($0)", ProcessorPart.slot(of: $0)) }
         eventSize = MemoryLayout<Processor.Event>.size
-        isRules = Processor.Configuration.self == Rules.Configuration.self
+        decidesByPolicy = Processor.decidesByPolicy
         unsafe handle = { bytes, log in
             // Sound: this part's events are of this type.
             unsafe Processor.handle(bytes.load(as: Processor.Event.self), log: log)
@@ -39,20 +39,23 @@
 /// Where what a processor has to say about its events goes: lines in the appliance's log.
 public struct EventLog {
     private let write: (_ line: String, _ isWarning: Bool) -> Void
-    /// Takes what rules with the action `log` matched.
-    let rule: (RuleEvent) -> Void
+    private let takeWhole: (any Sendable) -> Void
 
+    /// - Parameter event: takes events of which the control side makes the line.
     public init(
-        rule: @escaping (RuleEvent) -> Void = { _ in },
+        event: @escaping (any Sendable) -> Void = { _ in },
         write: @escaping (_ line: String, _ isWarning: Bool) -> Void
     ) {
-        self.rule = rule
+        takeWhole = event
         self.write = write
     }
 
     /// One line. Bytes from the network may be in it: control characters are escaped.
     public func info(_ line: String) { write(EventLog.printable(line), false) }
     public func warning(_ line: String) { write(EventLog.printable(line), true) }
+
+    /// An event whose line needs what only the control side knows.
+    public func event(_ event: some Sendable) { takeWhole(event) }
 
     private static func printable(_ line: String) -> String {
         var text = ""

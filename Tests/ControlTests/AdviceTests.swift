@@ -247,6 +247,10 @@ private enum RandomRule {
             match.lengths = [[20...40], [20...30, 31...60], [36...36]].randomElement(using: &dice)!
         }
         if some() {
+            match.ttl = [[64], ByteSet(1...64), ByteSet(0...63)].randomElement(using: &dice)!
+        }
+        if some() { match.dscp = [[0], [0, 8], [46]].randomElement(using: &dice)! }
+        if some() {
             let texts = ["me", "drop me", "DROP", "x"].map { Array($0.utf8) }
             match.payload = Match.Payload(
                 [texts.randomElement(using: &dice)!], ignoresCase: Bool.random(using: &dice))

@@ -133,7 +133,7 @@ struct ChainTests {
             Triple.parts.map { $0.counters.map(\.name) } == [
                 ["seen", "stopped"], ["marked"], ["marked"], [],
             ])
-        #expect(Triple.parts.map(\.isRules) == [false, false, false, true])
+        #expect(Triple.parts.map(\.decidesByPolicy) == [false, false, false, true])
         #expect(Triple.ruleNames == ["first", "marked", "first", "marked"])
         #expect(bench.send(packet(80, "xo")) == nil, "rules see what the first has changed")
         #expect(bench.send(packet(80, "xx")) != nil)

@@ -13,7 +13,9 @@ enum RandomPacket {
     static let ports: [UInt16] = [0, 53, 80, 443, 1000, 3000, 40_000, 65_535]
 
     static func make(_ generator: inout some RandomNumberGenerator) -> [UInt8] {
-        var packet = PacketBuilder(inner(&generator))
+        var inner = inner(&generator)
+        mark(&inner, &generator)
+        var packet = PacketBuilder(inner)
         packet.options[0] = .endpoint(UInt64.random(in: 1...4, using: &generator))
         var bytes = packet.bytes()
         // Some are broken in one byte, anywhere.
@@ -55,6 +57,30 @@ enum RandomPacket {
             return PacketBuilder.ipv4(
                 source: from, destination: to, protocolNumber: number, text)
         }
+    }
+
+    /// Gives the inner packet one of few TTLs, and of few DSCPs with any ECN bits.
+    private static func mark(_ inner: inout [UInt8], _ generator: inout some RandomNumberGenerator)
+    {
+        let ttl = [0, 1, 2, 64, 255].randomElement(using: &generator)! as UInt8
+        let ecn = UInt8.random(in: 0...3, using: &generator)
+        let service = ([0, 8, 46, 63].randomElement(using: &generator)! as UInt8) << 2 | ecn
+        guard inner[0] >> 4 == 4 else {
+            inner[0] = 6 << 4 | service >> 4
+            inner[1] = service << 4 | inner[1] & 0x0F
+            inner[7] = ttl
+            return
+        }
+        inner[1] = service
+        inner[8] = ttl
+        inner[10] = 0
+        inner[11] = 0
+        var sum = stride(from: 0, to: 20, by: 2).reduce(0) {
+            $0 + (Int(inner[$1]) << 8 | Int(inner[$1 + 1]))
+        }
+        while sum > 0xFFFF { sum = sum >> 16 + sum & 0xFFFF }
+        inner[10] = UInt8(~sum >> 8 & 0xFF)
+        inner[11] = UInt8(~sum & 0xFF)
     }
 
     private static func address(_ generator: inout some RandomNumberGenerator) -> UInt32 {
@@ -123,6 +149,12 @@ enum RandomPolicy {
         }
         if some() { match.lengths = [20...40, 60...61] }
         if some() {
+            match.ttl = [[1], [0, 2, 255], ByteSet(64...255)].randomElement(using: &generator)!
+        }
+        if some() {
+            match.dscp = [[46], [0, 8], ByteSet(9...63)].randomElement(using: &generator)!
+        }
+        if some() {
             match.fragment =
                 [.first, .later, .any, Match.Fragment.none].randomElement(using: &generator)!
         }
@@ -173,6 +205,8 @@ struct NaiveRules {
         var icmp: (type: UInt8, code: UInt8, sequence: UInt16)?
         var payload: [UInt8] = []
         var length = 0
+        var ttl: UInt8 = 0
+        var dscp: UInt8 = 0
         var kind = FragmentKind.whole
         var endpoint: UInt64 = 0
         var isReplaceable = false
@@ -238,6 +272,8 @@ struct NaiveRules {
         if let list = match.lengths, !list.contains(where: { $0.contains(UInt16(f.length)) }) {
             return false
         }
+        if let wanted = match.ttl, !wanted.contains(f.ttl) { return false }
+        if let wanted = match.dscp, !wanted.contains(f.dscp) { return false }
         switch match.fragment {
         case nil: return true
         case .first?: return f.kind == .first
@@ -271,6 +307,8 @@ struct NaiveRules {
         var transport = inner + 20
         if f.version == 4 {
             f.number = packet[inner + 9]
+            f.ttl = packet[inner + 8]
+            f.dscp = packet[inner + 1] >> 2
             f.source = number(inner + 12, 4)
             f.destination = number(inner + 16, 4)
             f.length = Int(u16(inner + 2))
@@ -278,6 +316,8 @@ struct NaiveRules {
             f.kind = field & 0x1FFF != 0 ? .later : field & 0x2000 != 0 ? .first : .whole
         } else {
             f.number = packet[inner + 6]
+            f.ttl = packet[inner + 7]
+            f.dscp = (packet[inner] << 4 | packet[inner + 1] >> 4) >> 2
             f.source = number(inner + 8, 16)
             f.destination = number(inner + 24, 16)
             f.length = 40 + Int(u16(inner + 4))

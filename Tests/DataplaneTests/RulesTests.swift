@@ -450,7 +450,7 @@ struct RulesTests {
         let packet = PacketBuilder(PacketBuilder.udp4(40_000, 53, bytes("x"))).bytes()
         for _ in 0..<1000 { #expect(bench.outcome(of: packet) == .dropped(.rule)) }
         var events: [RuleEvent] = []
-        let log = EventLog(rule: { events.append($0) }, write: { _, _ in })
+        let log = EventLog(event: { events.append($0 as! RuleEvent) }, write: { _, _ in })
         #expect(bench.link.takeEvents(Rules.parts, log: log) == events.count)
         let counted = bench.worker.counters.readEvents(part: 0)
         #expect(events.count >= 1)

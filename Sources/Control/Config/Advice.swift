@@ -12,7 +12,7 @@ enum Advice {
 
     private static func splitText(_ rule: Rule) -> String? {
         let asksPayload = rule.match.payload != nil || !rule.replacements.isEmpty
-        guard asksPayload, rule.match.possibleProtocols?.contains(IPProtocol.tcp) ?? true else {
+        guard asksPayload, rule.match.needs.protocols.contains(IPProtocol.tcp) else {
             return nil
         }
         return "rule \(rule.name): payload is matched packet by packet: a text that is split "
@@ -27,12 +27,12 @@ enum Advice {
         }
         var notes: [String] = []
         for replacement in rule.replacements where replacement.find == replacement.with {
-            notes.append("\(name): replaces \(PolicyWords.quote(replacement.find)) by itself")
+            notes.append("\(name): replaces \(Words.quote(replacement.find)) by itself")
         }
         for replacement in rule.replacements {
             let growth = replacement.with.count - replacement.find.count
             guard growth > 0 else { continue }
-            let text = PolicyWords.quote(replacement.find, limit: 40)
+            let text = Words.quote(replacement.find, limit: 40)
             if tooLong(rule.match, replacement, mtu: mtu) {
                 notes.append(
                     "\(name): what replaces \(text) cannot fit: every such packet would be longer "
@@ -48,7 +48,7 @@ enum Advice {
 
     /// Even the shortest packet in which it can stand grows beyond `mtu`.
     private static func tooLong(_ match: Match, _ replacement: Replacement, mtu: Int) -> Bool {
-        let header = match.possibleVersions.contains(4) ? 20 : 40
+        let header = match.needs.possibleVersions.contains(4) ? 20 : 40
         let found = header + UDPHeader.length + replacement.find.count
         let shortest = match.lengths?.map { Int($0.lowerBound) }.min() ?? 0
         return max(found, shortest) + replacement.with.count - replacement.find.count > mtu

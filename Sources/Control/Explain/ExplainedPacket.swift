@@ -67,14 +67,10 @@ struct ExplainedPacket: Encodable {
     }
 
     private static func action(_ rule: Rule) -> String {
-        let replaces = rule.replacements.isEmpty ? nil : "replace"
-        let ends =
-            switch rule.terminal {
-            case .forward: "forward"
-            case .drop: "drop"
-            case nil: rule.replacements.isEmpty ? "count" : nil as String?
-            }
-        return [replaces, ends].compactMap { $0 }.joined(separator: " and ")
+        let replaces = rule.replacements.isEmpty ? nil : ActionWord.replace
+        let words = [replaces, ActionWord.terminal(of: rule)].compactMap { $0 }
+        return words.isEmpty
+            ? ActionWord.count.rawValue : words.map(\.rawValue).joined(separator: " and ")
     }
 
     /// As much of the packet as can be read.
@@ -95,7 +91,7 @@ struct ExplainedPacket: Encodable {
             return
         }
         length = layout.innerEnd - layout.inner
-        self.protocol = PolicyWords.name(layout.protocolNumber)
+        self.protocol = ProtocolNames.name(layout.protocolNumber)
         source = ExplainedPacket.end(layout.source, layout.sourcePort, layout)
         destination = ExplainedPacket.end(layout.destination, layout.destinationPort, layout)
         if layout.isFragment { fragment = layout.isLaterFragment ? "later" : "first" }
@@ -122,8 +118,8 @@ struct ExplainedPacket: Encodable {
         let (oldRest, newRest) = (old.bytes.dropFirst(same), new.bytes.dropFirst(same))
         let end = zip(oldRest.reversed(), newRest.reversed()).prefix { $0 == $1 }.count
         rewritten = Rewrite(
-            length: new.length, old: PolicyWords.quote(Array(oldRest.dropLast(end)), limit: 60),
-            new: PolicyWords.quote(Array(newRest.dropLast(end)), limit: 60))
+            length: new.length, old: Words.quote(Array(oldRest.dropLast(end)), limit: 60),
+            new: Words.quote(Array(newRest.dropLast(end)), limit: 60))
     }
 
     private static func payload(_ outer: inout [UInt8]) -> (bytes: ArraySlice<UInt8>, length: Int)?

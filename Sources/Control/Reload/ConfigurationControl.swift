@@ -195,7 +195,8 @@ final class ConfigurationControl: Sendable {
     /// Lets the processor handle what workers have emitted.
     func handleEvents(_ workers: [WorkerThread], _ log: Logger) {
         let eventLog = EventLog(
-            rule: { [self] event in
+            event: { [self] event in
+                guard let event = event as? RuleEvent else { return }
                 let names = state.withLock { state in
                     (state.retired + [state.current].compactMap { $0 }).compactMap(\.policy)
                         .first { $0.generation == event.generation }?.ruleNames
@@ -214,7 +215,7 @@ final class ConfigurationControl: Sendable {
             seen[part] = lost
             guard new > 0 else { continue }
             log.info(
-                description.isRules
+                description.decidesByPolicy
                     ? "\(new) more packets matched rules with the action log"
                     : "\(new) events of the processor were lost: more than can be handled")
         }

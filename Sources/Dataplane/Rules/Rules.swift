@@ -1,4 +1,3 @@
-import CSluice
 import PacketIO
 import Wire
 
@@ -22,7 +21,7 @@ import Wire
 
         public init(_ policy: PolicySnapshot) { self.policy = policy }
 
-        /// Counters and limits are there for so many workers.
+        /// Counters and limits are there for a number of workers.
         fileprivate func check(_ worker: Int) {
             precondition(
                 policy.ruleNames.isEmpty || worker < policy.workers,
@@ -79,8 +78,10 @@ import Wire
         root = configuration.policy.copyRoot()
     }
 
+    public static var decidesByPolicy: Bool { true }
+
     /// The control side knows the names of the rules of every generation.
-    public static func handle(_ event: RuleEvent, log: EventLog) { log.rule(event) }
+    public static func handle(_ event: RuleEvent, log: EventLog) { log.event(event) }
 
     public static var newFlow: RuleFlow { RuleFlow() }
 
@@ -264,102 +265,6 @@ extension CompiledPolicy {
     @inline(__always)
     fileprivate var defaultVerdict: Verdict { dropsByDefault ? .drop(.default) : .forward }
 
-    /// Collects the rules that match the packet, at least up to the first that decides.
-    fileprivate func collect(
-        _ packet: borrowing Packet, _ flow: RuleFlow, _ direction: FlowDirection,
-        _ worker: Int, _ found: inout RuleSet, _ inPayload: inout PayloadFindings
-    ) -> Bool {
-        let rows = PacketRows(self, packet)
-        var end = ruleCount
-        var isSearched = false
-        let isWide = summaryCount > 1
-        for group in 0..<summaryCount {
-            var summary = rows.and(group)
-            if isSearched { summary &= selected(group, inPayload) }
-            guard summary != 0 else { continue }
-            let blocks = isWide ? rows.blocks(summaryCount &+ group) : rows.behindSummary
-            while summary != 0 {
-                let place = summary.trailingZeroBitCount
-                let word = group &<< 6 | place
-                summary &= summary &- 1
-                var bits = blocks.and(place)
-                if !payload.isEmpty {
-                    let asking = bits & words[asking(group, isWide) &+ place]
-                    if asking != 0 {
-                        if !isSearched, isAny(asking, word, before: end) {
-                            payload.scan(
-                                packet.view, from: packet.layout.payload,
-                                to: packet.layout.payloadEnd, worker: worker, &inPayload)
-                            isSearched = true
-                            summary &= selected(group, inPayload)
-                        }
-                        bits &= ~asking | inPayload.rules[word]
-                    }
-                }
-                while bits != 0 {
-                    let index = Int(order[word &<< 6 | bits.trailingZeroBitCount])
-                    bits &= bits &- 1
-                    guard index < end else { continue }
-                    let rule = rules[index]
-                    guard !rule.isConditional || holds(rule, packet, flow, direction) else {
-                        continue
-                    }
-                    found.insert(index)
-                    // Whether a limit is exceeded is known only when it is the rule's turn.
-                    if rule.terminal != nil, !rule.isDryRun, rule.limit < 0 { end = index }
-                }
-            }
-        }
-        if isSearched { inPayload.clear() }
-        return !found.isEmpty
-    }
-
-    /// The words with rules that ask for no string, or for one that was found.
-    @inline(__always)
-    private func selected(_ group: Int, _ inPayload: borrowing PayloadFindings) -> UInt64 {
-        words[payload.otherRow &+ group] | inPayload.rules.summary(group)
-    }
-
-    /// Where the bits of the rules that ask for a payload string begin.
-    @inline(__always)
-    private func asking(_ group: Int, _ isWide: Bool) -> Int {
-        isWide
-            ? Int(words[payload.askingRow &+ summaryCount &+ group]) : payload.askingRow &+ 1
-    }
-
-    /// One of the rules stands before `end`, which an earlier one has decided.
-    @inline(__always)
-    private func isAny(_ bits: UInt64, _ word: Int, before end: Int) -> Bool {
-        guard end < ruleCount else { return true }
-        var bits = bits
-        while bits != 0 {
-            if Int(order[word &<< 6 | bits.trailingZeroBitCount]) < end { return true }
-            bits &= bits &- 1
-        }
-        return false
-    }
-
-    /// What the rows do not say.
-    private func holds(
-        _ rule: CompiledRule, _ packet: borrowing Packet, _ flow: RuleFlow,
-        _ direction: FlowDirection
-    ) -> Bool {
-        if let wanted = rule.flow, flow.isEstablished(direction) != (wanted == .established) {
-            return false
-        }
-        if rule.sampleEvery > 0, flow.packets % rule.sampleEvery != 0 { return false }
-        if let icmp = rule.icmp, !icmp.holds(packet) { return false }
-        return rule.lengths.isEmpty || isAnyLength(rule.lengths, packet.length)
-    }
-
-    private func isAnyLength(_ slice: CompiledRule.Slice, _ length: Int) -> Bool {
-        for i in Int(slice.first)..<Int(slice.end)
-        where Int(lengths[i].lowest) <= length && length <= Int(lengths[i].highest) {
-            return true
-        }
-        return false
-    }
-
     @inline(__always)
     private func needle(_ string: ByteString) -> Needle {
         // Sound: the bytes belong to the snapshot, which outlives the packet.
@@ -374,186 +279,6 @@ extension CompiledPolicy {
                 needle(replacement.find), with: needle(replacement.with))
             if case .refused(let reason) = outcome { return .drop(reason) }
         }
-        return nil
-    }
-}
-
-/// Where the rows of one packet begin, or the same blocks of each: their AND, word by word, are the
-/// rules it may match.
-private struct PacketRows: BitwiseCopyable {
-    private let words: Table<UInt64>
-    private var protocols: Int
-    private var tcpFlags: Int
-    private var fragments: Int
-    private var endpoints: Int
-    private var sourcePorts: Int
-    private var destinationPorts: Int
-    private var eitherPort: (Int, Int)
-    private var source: Int
-    private var destination: Int
-    private var eitherAddress: (Int, Int)
-
-    @inline(__always)
-    init(_ policy: borrowing CompiledPolicy, _ packet: borrowing Packet) {
-        // Field by field: a copy of the layout would cost more than all lookups.
-        let every = policy.everyRule
-        let asked = policy.properties
-        let isIPv6 = packet.version == 6
-        words = policy.words
-        protocols = Int(policy.protocols[(isIPv6 ? 256 : 0) &+ Int(packet.protocolNumber)])
-        tcpFlags =
-            asked.contains(.tcpFlags)
-            ? Int(policy.tcpFlags[packet.hasTCPFlags ? Int(packet.tcpFlags) : 256]) : every
-        fragments =
-            asked.contains(.fragments)
-            ? Int(policy.fragmentKinds[packet.fragmentKind.rawValue]) : every
-        endpoints =
-            asked.contains(.endpoints) ? policy.endpoints.value(packet.endpoint) : every
-        if packet.layout.hasPorts {
-            sourcePorts =
-                asked.contains(.sourcePorts) ? policy.sourcePorts.row(packet.sourcePort) : every
-            destinationPorts =
-                asked.contains(.destinationPorts)
-                ? policy.destinationPorts.row(packet.destinationPort) : every
-            eitherPort =
-                asked.contains(.ports)
-                ? (
-                    policy.ports.row(packet.sourcePort),
-                    policy.ports.row(packet.destinationPort)
-                ) : (every, every)
-        } else {
-            sourcePorts = policy.portless
-            destinationPorts = every
-            eitherPort = (every, every)
-        }
-        source =
-            asked.contains(.source) ? policy.source.row(packet.source, isIPv6: isIPv6) : every
-        destination =
-            asked.contains(.destination)
-            ? policy.destination.row(packet.destination, isIPv6: isIPv6) : every
-        eitherAddress =
-            asked.contains(.address)
-            ? (
-                policy.address.row(packet.source, isIPv6: isIPv6),
-                policy.address.row(packet.destination, isIPv6: isIPv6)
-            ) : (every, every)
-    }
-
-    @inline(__always)
-    func and(_ i: Int) -> UInt64 {
-        words[protocols &+ i] & words[tcpFlags &+ i] & words[fragments &+ i]
-            & words[endpoints &+ i] & words[sourcePorts &+ i] & words[destinationPorts &+ i]
-            & (words[eitherPort.0 &+ i] | words[eitherPort.1 &+ i])
-            & words[source &+ i] & words[destination &+ i]
-            & (words[eitherAddress.0 &+ i] | words[eitherAddress.1 &+ i])
-    }
-
-    /// The bits of rows with a summary of one word.
-    @inline(__always)
-    var behindSummary: PacketRows { mapped { $0 &+ 1 } }
-
-    /// The blocks of a group; `i` is where rows say where they begin.
-    @inline(__always)
-    func blocks(_ i: Int) -> PacketRows {
-        let words = words
-        return mapped { Int(truncatingIfNeeded: words[$0 &+ i]) }
-    }
-
-    @inline(__always)
-    private func mapped(_ begin: (Int) -> Int) -> PacketRows {
-        var rows = self
-        rows.protocols = begin(protocols)
-        rows.tcpFlags = begin(tcpFlags)
-        rows.fragments = begin(fragments)
-        rows.endpoints = begin(endpoints)
-        rows.sourcePorts = begin(sourcePorts)
-        rows.destinationPorts = begin(destinationPorts)
-        rows.eitherPort = (begin(eitherPort.0), begin(eitherPort.1))
-        rows.source = begin(source)
-        rows.destination = begin(destination)
-        rows.eitherAddress = (begin(eitherAddress.0), begin(eitherAddress.1))
-        return rows
-    }
-}
-
-extension Packet {
-    fileprivate var hasTCPFlags: Bool {
-        protocolNumber == IPProtocol.tcp && !isLaterFragment
-            && layout.innerEnd &- layout.transport >= TCPHeader.minimumLength
-    }
-
-    /// Everything but a SYN that opens a connection (RFC 9293 §3.5).
-    fileprivate var isMidFlowTCP: Bool {
-        hasTCPFlags && !isFragment && tcpFlags & 0b1_0010 != 0b0_0010
-    }
-
-    fileprivate var fragmentKind: FragmentKind {
-        isLaterFragment ? .later : isFragment ? .first : .whole
-    }
-}
-
-extension Match.ICMP {
-    fileprivate func holds(_ packet: borrowing Packet) -> Bool {
-        guard let header = packet.icmp else { return false }
-        if let types, !types.contains(header.type) { return false }
-        if let codes, !codes.contains(header.code) { return false }
-        guard let sequenceEvery else { return true }
-        // Only echo messages carry a sequence number (RFC 792, RFC 4443 §4).
-        let isEcho =
-            packet.version == 4
-            ? header.type == ICMPHeader.echoRequest || header.type == ICMPHeader.echoReply
-            : header.type == ICMPHeader.echoRequestV6 || header.type == ICMPHeader.echoReplyV6
-        return isEcho && header.sequence % sequenceEvery == 0
-    }
-}
-
-/// Rules of one policy, taken out in order: a bit for each, in memory of its own.
-@safe @usableFromInline
-struct RuleSet: ~Copyable {
-    private let words: UnsafeMutablePointer<UInt64>
-    private let bytes: Int
-    /// Words that may hold bits: low ..< high.
-    private var low: Int
-    private var high = 0
-
-    /// - Throws: ENOMEM.
-    init(capacity: Int) throws(IOFailure) {
-        bytes = capacity / 8
-        low = capacity / 64
-        guard let memory = unsafe sluice_node_alloc(bytes, -1) else {
-            throw IOFailure("allocate \(bytes) bytes for rules", errno: ENOMEM)
-        }
-        unsafe words = memory.bindMemory(to: UInt64.self, capacity: capacity / 64)
-    }
-
-    deinit { unsafe sluice_node_free(words, bytes) }
-
-    var isEmpty: Bool { low >= high }
-
-    @inline(__always)
-    mutating func insert(_ index: Int) {
-        assert(index >= 0 && index < bytes &* 8)
-        let word = index &>> 6
-        // Sound: index < capacity, as the snapshot's maker has checked.
-        unsafe words[word] |= 1 &<< UInt64(index & 63)
-        low = min(low, word)
-        high = max(high, word &+ 1)
-    }
-
-    /// The lowest index, which is no longer in the set; nil when it is empty.
-    @inline(__always)
-    mutating func popFirst() -> Int? {
-        while low < high {
-            // Sound: as insert.
-            let bits = unsafe words[low]
-            if bits != 0 {
-                unsafe words[low] = bits & (bits &- 1)
-                return low &<< 6 | bits.trailingZeroBitCount
-            }
-            low &+= 1
-        }
-        low = bytes &>> 3
-        high = 0
         return nil
     }
 }

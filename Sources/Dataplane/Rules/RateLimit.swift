@@ -48,7 +48,7 @@ import Wire
     /// Words of a slot: the key's three, the end of the tokens taken, and a note of the owner's.
     private static var slotWords: Int { 5 }
 
-    fileprivate init(_ rate: Match.Rate, flowIndex: Int, workers: Int) throws(IOFailure) {
+    init(_ rate: Match.Rate, flowIndex: Int, workers: Int) throws(IOFailure) {
         per = rate.per
         self.flowIndex = flowIndex
         self.workers = workers
@@ -69,7 +69,7 @@ import Wire
         unsafe words = memory.bindMemory(to: Atomic<UInt64>.self, capacity: count)
     }
 
-    fileprivate func free() {
+    func free() {
         if let words = unsafe words { unsafe sluice_node_free(words, byteCount) }
     }
 
@@ -86,7 +86,7 @@ import Wire
     /// Bytes that one worker's buckets take.
     static func byteCount(_ per: Match.Rate.Per) -> Int { slots(per) * (1 + slotWords) * 8 }
 
-    fileprivate var byteCount: Int { workers * RateLimit.byteCount(per) }
+    var byteCount: Int { workers * RateLimit.byteCount(per) }
 
     /// Tokens that have come by this time.
     @inline(__always)
@@ -207,7 +207,7 @@ import Wire
     private func move(into place: Place, _ worker: Int) {
         let mark = marks(worker) &+ place.slot
         let slot = slot(place.slot, worker)
-        // So often has it changed hands.
+        // How often it has changed hands.
         let turn = (load(mark) &+ 1) & 0xFFFF_FFFF
         store(mark, 0)
         atomicMemoryFence(ordering: .releasing)
@@ -277,192 +277,5 @@ import Wire
     @inline(__always)
     func setNote(_ note: UInt64, _ place: Place, worker: Int) {
         store(slot(place.slot, worker) &+ 4, note)
-    }
-}
-
-/// The buckets of one rule, kept over generations as long as rule and limit stay the same: a reload
-/// hands out no fresh burst.
-@safe final class RateMemory: @unchecked Sendable {
-    let rule: String
-    let rate: Match.Rate
-    let limit: RateLimit
-    let byteCount: Int
-
-    /// - Parameter flowIndex: which of a flow's own buckets, with `per: flow`.
-    /// - Throws: ENOMEM.
-    init(_ rule: String, _ rate: Match.Rate, flowIndex: Int, workers: Int) throws(IOFailure) {
-        self.rule = rule
-        self.rate = rate
-        limit = try RateLimit(rate, flowIndex: flowIndex, workers: workers)
-        byteCount = limit.byteCount
-    }
-
-    deinit { limit.free() }
-
-    /// The memory of every rule with a limit, in the order of the rules of the policies; what
-    /// `earlier` has of the same rule and limit is used further.
-    static func of(
-        _ policies: [Policy], workers: Int, earlier: [RateMemory]
-    ) throws(IOFailure) -> [RateMemory] {
-        var result: [RateMemory] = []
-        var left = earlier
-        for policy in policies {
-            var flowLimits = 0
-            for rule in policy.rules {
-                guard let rate = rule.match.rate else { continue }
-                let flowIndex = flowLimits
-                if rate.per == .flow { flowLimits += 1 }
-                precondition(flowLimits <= Policy.flowLimitCapacity, "too many limits per flow")
-                let known = left.firstIndex {
-                    $0.rule == rule.name && $0.rate == rate && $0.limit.workers == workers
-                        && (rate.per != .flow || $0.limit.flowIndex == flowIndex)
-                }
-                if let known {
-                    result.append(left.remove(at: known))
-                } else {
-                    result.append(
-                        try RateMemory(
-                            rule.name, rate, flowIndex: flowIndex, workers: workers))
-                }
-            }
-        }
-        return result
-    }
-}
-
-/// One worker's side of all limits: the tokens that it took ahead for the burst at hand.
-///
-/// A worker takes one token, then more at a time the more packets a burst has for the bucket, and
-/// gives back what is left when the burst is over. An empty bucket stays empty for the burst: its
-/// time stands still.
-@safe @usableFromInline struct RateSpender: ~Copyable {
-    private struct Held: BitwiseCopyable {
-        var limit: RateLimit
-        var place: RateLimit.Place
-        var used: UInt64 = 0
-        var left: UInt64 = 0
-        var isEmpty = false
-    }
-
-    /// Buckets for which a worker takes tokens ahead in one burst; of further ones it takes one by one.
-    private static var capacity: Int { 64 }
-
-    private let worker: Int
-    private let held: UnsafeMutablePointer<Held>
-    private var count = 0
-    private var burst: UInt64 = 1
-
-    init(worker: Int) {
-        self.worker = worker
-        unsafe held = .allocate(capacity: RateSpender.capacity)
-    }
-
-    deinit { unsafe held.deallocate() }
-
-    /// Gives back what is left of the burst before.
-    @inline(__always)
-    mutating func startBurst() {
-        if count > 0 { giveBack() }
-    }
-
-    @inline(never)
-    private mutating func giveBack() {
-        for i in 0..<count {
-            // Sound: `count` entries are initialized.
-            let held = unsafe self.held[i]
-            if held.left > 0 { held.limit.giveBack(held.left, held.place, worker: worker) }
-        }
-        count = 0
-        burst &+= 1
-    }
-
-    /// Counts a packet against the limit: true when it exceeds it.
-    @inline(never)
-    mutating func exceeds(
-        _ limit: RateLimit, _ packet: borrowing Packet, _ flow: inout RuleFlow, _ now: UInt64
-    ) -> Bool {
-        if limit.per == .flow { return flow.exceeds(limit, now) }
-        let key = RateLimit.Key(limit.per, packet)
-        // Without a place to remember it, a packet passes no limit.
-        guard let place = limit.place(key, worker: worker, burst: burst) else { return true }
-        let note = limit.note(place, worker: worker)
-        let index = Int(truncatingIfNeeded: note & 0xFF)
-        if note &>> 8 == burst, index < count { return take(index, now) }
-        guard count < RateSpender.capacity else {
-            return limit.take(1, place, worker: worker, now: now) ?? 0 == 0
-        }
-        limit.setNote(burst &<< 8 | UInt64(truncatingIfNeeded: count), place, worker: worker)
-        // Sound: count < capacity.
-        unsafe (held + count).initialize(to: Held(limit: limit, place: place))
-        count &+= 1
-        return take(count &- 1, now)
-    }
-
-    private mutating func take(_ index: Int, _ now: UInt64) -> Bool {
-        // Sound: index < count.
-        let held = unsafe self.held + index
-        if unsafe held.pointee.left == 0 {
-            guard unsafe !held.pointee.isEmpty else { return true }
-            let taken = unsafe held.pointee.limit.take(
-                max(1, held.pointee.used / 4), held.pointee.place, worker: worker, now: now)
-            unsafe held.pointee.isEmpty = taken == 0
-            guard let taken, taken > 0 else { return true }
-            unsafe held.pointee.left = taken
-        }
-        unsafe held.pointee.left &-= 1
-        unsafe held.pointee.used &+= 1
-        return false
-    }
-}
-
-extension RuleFlow {
-    /// Counts a packet against the flow's own bucket: true when it exceeds the limit. A flow lives
-    /// on one worker, so this is all there is.
-    fileprivate mutating func exceeds(_ limit: RateLimit, _ now: UInt64) -> Bool {
-        let refilled = limit.refilled(now)
-        // The end modulo 2^32: whatever lies outside the bucket is of old, and the bucket full.
-        let end = ends[limit.flowIndex]
-        let ahead = UInt64(end &- UInt32(truncatingIfNeeded: refilled))
-        // 0: a flow that has taken none.
-        let taken = end != 0 && ahead <= limit.burst ? ahead : 0
-        guard taken < limit.burst else { return true }
-        ends[limit.flowIndex] = max(1, UInt32(truncatingIfNeeded: refilled &+ taken &+ 1))
-        return false
-    }
-}
-
-/// Where the tokens end that a flow took, for each limit `per: flow` of its policy.
-struct FlowTokens: BitwiseCopyable, Sendable {
-    private var words: (UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0)
-
-    @inline(__always)
-    subscript(index: Int) -> UInt32 {
-        get {
-            index < 2
-                ? (index == 0 ? words.0 : words.1) : (index == 2 ? words.2 : words.3)
-        }
-        set {
-            if index == 0 {
-                words.0 = newValue
-            } else if index == 1 {
-                words.1 = newValue
-            } else if index == 2 {
-                words.2 = newValue
-            } else {
-                words.3 = newValue
-            }
-        }
-    }
-}
-
-extension Policy {
-    /// Rules of one policy that may limit per flow: so many buckets has a flow.
-    public static let flowLimitCapacity = 4
-}
-
-extension PolicySet {
-    /// Bytes that the buckets of all limits take per worker.
-    public var rateBytesPerWorker: Int {
-        rules.reduce(0) { $0 + ($1.match.rate.map { RateLimit.byteCount($0.per) } ?? 0) }
     }
 }
