@@ -181,7 +181,10 @@ extension PacketLayout {
         guard let udp = UDPHeader(view, at: transport) else { return readPorts(view) }
         setPorts(udp.sourcePort, udp.destinationPort)
         let length = Int(udp.datagramLength)
-        guard length >= UDPHeader.length else { return }
+        guard length >= UDPHeader.length else {
+            if length == 0, version == 6 { runToEnd() }
+            return
+        }
         if transport &+ length <= innerEnd {
             payloadEnd = transport &+ length
             isRewritable = !isFragment
@@ -189,6 +192,14 @@ extension PacketLayout {
             return  // RFC 768: the length cannot exceed what IP carries.
         }
         payload = transport &+ UDPHeader.length
+    }
+
+    /// UDP over IPv6 with a length of 0 has all bytes up to the end of the packet (RFC 2675 §4): hosts
+    /// deliver it, jumbogram or not, so it is searched. A rewrite refuses it: `PacketRewrite`.
+    @inlinable @inline(__always)
+    mutating func runToEnd() {
+        payload = transport &+ UDPHeader.length
+        isRewritable = !isFragment
     }
 
     @inlinable @inline(__always)

@@ -115,9 +115,13 @@ import Wire
         return unsafe Int(scratch.load(fromByteOffset: index * 2, as: UInt16.self))
     }
 
-    /// A packet with a wrong inner IPv4 header checksum is never rewritten; one with a wrong
-    /// outer UDP checksum neither, unless the policy is not to look.
+    /// A packet with a wrong inner IPv4 header checksum is never rewritten, nor is a UDP datagram
+    /// without a length (RFC 2675 §4); one with a wrong outer UDP checksum neither, unless the policy
+    /// is not to look.
     private func reasonNotToRewrite() -> DropReason? {
+        if layout.protocolNumber == IPProtocol.udp, view.u16(layout.transport + 4) == 0 {
+            return .innerMalformed
+        }
         if layout.version == 4 {
             let length = Int(view.u8(layout.inner) & 0x0F) * 4
             if !IPv4Header.verifyChecksum(view, at: layout.inner, length: length) {

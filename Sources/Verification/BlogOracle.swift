@@ -39,7 +39,10 @@ public enum BlogOracle {
         guard ip.end - udp >= 8,
             number(packet, udp) == 3000 || number(packet, udp + 2) == 3000
         else { return .forward(packet) }
-        let length = number(packet, udp + 4)
+        var length = number(packet, udp + 4)
+        // RFC 2675 §4: over IPv6 a length of 0 means up to the end of the packet.
+        let isEndless = length == 0 && !ip.isIPv4
+        if isEndless { length = ip.end - udp }
         guard length >= 8 else { return .forward(packet) }
         var end = udp + length
         if end > ip.end {
@@ -50,6 +53,7 @@ public enum BlogOracle {
         let text = Array(packet[udp + 8..<end])
         if contains(text, dropMe) { return .drop }
         guard !ip.isFragment, contains(text, weaklyTyped) else { return .forward(packet) }
+        if isEndless { return .drop }
         return rewrite(packet, ip, udp, text)
     }
 
@@ -134,16 +138,19 @@ public enum BlogOracle {
         /// Hop-by-hop, routing, fragment and destination options headers, at most 8.
         private mutating func walkExtensions(_ packet: [UInt8]) -> Bool {
             var walked = 0
+            var hasFragmentHeader = false
             while [0, 43, 44, 60].contains(protocolNumber), !isLaterFragment {
                 guard walked < 8, payload + 8 <= end else { return false }
                 walked += 1
                 let length = protocolNumber == 44 ? 8 : (Int(packet[payload + 1]) + 1) * 8
                 guard payload + length <= end else { return false }
                 if protocolNumber == 44 {
+                    // Two of them are no packet at all.
+                    guard !hasFragmentHeader else { return false }
+                    hasFragmentHeader = true
                     let field = number(packet, payload + 2)
                     isLaterFragment = field / 8 > 0
-                    // A second, atomic fragment header makes no fragment whole again.
-                    isFragment = isFragment || isLaterFragment || field % 2 == 1
+                    isFragment = isLaterFragment || field % 2 == 1
                 }
                 protocolNumber = packet[payload]
                 payload += length

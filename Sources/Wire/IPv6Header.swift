@@ -85,7 +85,7 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
     /// for an atomic fragment (RFC 6946), which is a whole packet.
     public var fragmentOffset: Int
     public var moreFragments: Bool
-    /// What the first real fragment header names as next: the one protocol number on which the
+    /// What a real fragment header names as next: the one protocol number on which the
     /// first and the later fragments of a packet agree. 0 without one.
     public var fragmentProtocol: UInt8
 
@@ -99,8 +99,9 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
         nextHeader == 0 || nextHeader == 43 || nextHeader == 44 || nextHeader == 60
     }
 
-    /// Walks from `offset` up to `end`, at most `limit` headers. Nil when a header does not fit
-    /// or the chain is longer. A later fragment ends the walk: what follows is payload.
+    /// Walks from `offset` up to `end`, at most `limit` headers. Nil when a header does not fit,
+    /// the chain is longer, or there are two fragment headers, of which hosts make different
+    /// packets. A later fragment ends the walk: what follows is payload.
     @inlinable
     public init?(_ view: PacketView, at start: Int, end: Int, nextHeader: UInt8, limit: Int) {
         assert(start >= 0 && start <= end && end <= view.count)
@@ -110,18 +111,20 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
         fragmentOffset = 0
         moreFragments = false
         fragmentProtocol = 0
+        var hasFragmentHeader = false
         while IPv6ExtensionWalk.isExtension(protocolNumber) {
             // RFC 8200 §4: each extension header is a multiple of 8 bytes long.
             guard count < limit, end &- offset >= 8 else { return nil }
             count &+= 1
             let next = view.u8(offset)
             if protocolNumber == 44 {
+                guard !hasFragmentHeader else { return nil }
+                hasFragmentHeader = true
                 // RFC 8200 §4.5: always 8 bytes, 13-bit offset in units of 8, M is bit 0.
                 let field = view.u16(offset &+ 2)
                 fragmentOffset = Int(field & 0xFFF8)
-                // A second, atomic fragment header does not make a fragment whole again.
-                moreFragments = moreFragments || field & 1 != 0
-                if fragmentProtocol == 0, field & 0xFFF9 != 0 { fragmentProtocol = next }
+                moreFragments = field & 1 != 0
+                if isFragment { fragmentProtocol = next }
                 protocolNumber = next
                 offset &+= 8
                 if fragmentOffset != 0 { return }

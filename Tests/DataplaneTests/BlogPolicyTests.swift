@@ -137,6 +137,26 @@ struct BlogPolicyTests {
         }
     }
 
+    /// RFC 2675 §4; Linux delivers it, jumbogram or not.
+    @Test(arguments: [0, 1, 3])
+    func `UDP over IPv6 with length 0 is searched to its end and never rewritten`(
+        extensions: Int
+    ) throws {
+        let chain = (0..<extensions).map { _ in PacketBuilder.extensionHeader(60) }
+        func endless(_ text: String) -> PacketBuilder {
+            var inner = PacketBuilder.udp6(40_000, 3000, bytes(text), extensions: chain)
+            let length = inner.count - text.utf8.count - 4
+            inner.replaceSubrange(length..<length + 2, with: [0, 0])
+            return PacketBuilder(inner)
+        }
+        #expect(try blog(endless("do drop me")) == .dropped(.rule))
+        #expect(try blog(endless("weakly typed")) == .dropped(.innerMalformed))
+        #expect(try blog(endless("hello")).isUntouched(endless("hello")))
+        var long = endless("hello")
+        long.inner += bytes("drop me")
+        #expect(try blog(long).isUntouched(long))
+    }
+
     @Test func `an atomic IPv6 fragment is a whole packet`() throws {
         let chain = [PacketBuilder.fragmentHeader(offset: 0, more: false)]
         let packet = PacketBuilder(

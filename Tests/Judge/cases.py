@@ -13,9 +13,9 @@ from scapy.layers.sctp import SCTP, SCTPChunkData
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Raw
 
-from dice import CHAT, TROUBLE
+from dice import CHAT, DESTINATION, HOP_BY_HOP, ROUTED, TROUBLE
 from fragments import fragments, odd_fragments
-from policy import CHAT_PORT, FIND, FORBIDDEN, MTU, WITH, judge
+from policy import CHAT_PORT, FIND, FORBIDDEN, MTU, WITH, drop, judge
 from shapes import ZERO, Inner, opaque, segment
 
 # Texts that look for trouble. Most are as the rules' strings, or nearly.
@@ -68,6 +68,7 @@ def whole_packets(dice):
         fragments,
         odd_fragments,
         lying_transport,
+        endless_datagrams,
         tails,
         edges,
         random_texts,
@@ -307,6 +308,21 @@ def lying_transport(dice):
     for words in (0, 4, 15):
         lie = TCP(sport=CHAT_PORT, dport=53, dataofs=words) / Raw(b"twelve bytes")
         yield judge(f"lying/TCP data offset {words}", dice.outer(), opaque(dice.ipv4(6) / lie))
+
+
+def endless_datagrams(dice):
+    """UDP over IPv6 with length 0 runs to the end of the packet (RFC 2675 section 4)."""
+    outcomes = ((b"hello", None), (b"so drop me.", "rule"), (b"weakly typed", "inner_malformed"))
+    for extensions in ((), (HOP_BY_HOP,), (DESTINATION, ROUTED)):
+        for text, reason in outcomes:
+            datagram = UDP(sport=CHAT_PORT, dport=53, len=0, chksum=0x1234) / Raw(text)
+            inner = opaque(dice.ipv6(17, *extensions) / datagram)
+            outer = dice.outer()
+            name = f"endless/{len(extensions)} extensions/{text.decode()}"
+            if reason:
+                yield drop(name, outer.encode(inner.encode()), reason)
+            else:
+                yield judge(name, outer, inner)
 
 
 def tails(dice):
