@@ -1,9 +1,9 @@
 // swift-tools-version: 6.2
 // Sluice: a virtual appliance for AWS Gateway Load Balancer.
 //
-// Arrows go one way: CSluice <- Wire <- PacketIO <- Dataplane <- Control <- executables.
-// The hot modules (Wire, PacketIO, Dataplane) have no third-party dependency and never
-// import Control; ArchitectureTests guards that.
+// Arrows go one way: CSluice <- Wire <- PacketIO <- Dataplane <- RuleEngine <- Configuration <- Explain and
+// Appliance <- Sluice <- executables. The hot modules (Wire, PacketIO, Dataplane, RuleEngine) have no
+// third-party dependency and import nothing of the control side: ArchitectureTests guards that.
 import PackageDescription
 
 let hot: [SwiftSetting] = [
@@ -46,9 +46,11 @@ let package = Package(
             linkerSettings: [.linkedLibrary("hs", .when(traits: ["Vectorscan"]))]),
         .target(name: "PacketIO", dependencies: ["CSluice", "Wire"], swiftSettings: hot),
         .target(
-            name: "Dataplane",
+            name: "Dataplane", dependencies: ["CSluice", "Wire", "PacketIO"], swiftSettings: hot),
+        .target(
+            name: "RuleEngine",
             dependencies: [
-                "CSluice", "Wire", "PacketIO",
+                "CSluice", "Wire", "PacketIO", "Dataplane",
                 .target(name: "CVectorscan", condition: .when(traits: ["Vectorscan"])),
             ], swiftSettings: hot),
 
@@ -58,21 +60,38 @@ let package = Package(
         // Capture files, read for replay and for sluice check --explain.
         .target(name: "Capture", dependencies: ["Wire"], swiftSettings: hot),
 
-        // The control side and the library faces.
+        // Text to values: settings and policies. Knows no socket and no thread.
         .target(
-            name: "Control",
+            name: "Configuration",
             dependencies: [
-                "CSluice", "Wire", "PacketIO", "Dataplane", "Capture", "Support", "Yams",
+                "CSluice", "Wire", "PacketIO", "Dataplane", "RuleEngine", "Capture", "Support",
+                "Yams", .product(name: "Logging", package: "swift-log"),
+            ]),
+        // What sluice check says: a policy in words, and what it does to the packets of a capture.
+        .target(
+            name: "Explain",
+            dependencies: [
+                "Wire", "PacketIO", "Dataplane", "RuleEngine", "Capture", "Configuration",
+                "Support",
+            ]),
+        // The process around the workers: start, loop, health, reload, metrics.
+        .target(
+            name: "Appliance",
+            dependencies: [
+                "CSluice", "Wire", "PacketIO", "Dataplane", "RuleEngine", "Configuration",
+                "Support",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
-        .target(name: "SluiceCore", dependencies: ["Wire", "PacketIO", "Dataplane"]),
+
+        // The library faces.
+        .target(name: "SluiceCore", dependencies: ["Wire", "PacketIO", "Dataplane", "RuleEngine"]),
         .target(
             name: "Sluice",
             dependencies: [
-                "SluiceCore", "Control", "Support",
+                "SluiceCore", "Configuration", "Explain", "Appliance", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

@@ -14,6 +14,13 @@ import Wire
         unsafe start = text.utf8Start
         count = text.utf8CodeUnitCount
     }
+
+    /// - Parameter start: `count` bytes that outlive every use.
+    @unsafe
+    package init(unsafeStart start: UnsafePointer<UInt8>, count: Int) {
+        unsafe self.start = unsafe start
+        self.count = count
+    }
 }
 
 /// What `Packet.replaceAll` did.
@@ -33,7 +40,7 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     // metadata, once per packet.
     @usableFromInline let base: UnsafeMutableRawPointer
     @usableFromInline let room: Int
-    @usableFromInline var layout: PacketLayout
+    @usableFromInline package var layout: PacketLayout
     @usableFromInline let facts: FrameFacts
     @usableFromInline let mtu: Int
     @usableFromInline let checksumPolicy: PathSettings.ChecksumPolicy
@@ -66,7 +73,7 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
 
     /// Bytes from the outer IPv4 header on, with the room to grow.
     @inlinable
-    var view: PacketView {
+    package var view: PacketView {
         @_lifetime(borrow self) @inline(__always) get {
             // Sound: init took both from a view that outlives the packet.
             unsafe PacketView(unsafeBase: base, count: room)

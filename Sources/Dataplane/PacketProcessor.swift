@@ -210,7 +210,7 @@ public struct ProcessorContext<Processor: PacketProcessor & ~Copyable>: ~Copyabl
 
     /// Counts an event that was not worth emitting, or found no room.
     @inlinable @inline(__always)
-    func loseEvent() { counters.add(part: part, slot: CounterBlock.lostSlot) }
+    package func loseEvent() { counters.add(part: part, slot: CounterBlock.lostSlot) }
 
     /// The context of a part of this processor.
     @inlinable @inline(__always)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Explain
 import Foundation
 import Logging
 import PacketIO

@@ -1,5 +1,6 @@
 // The whole appliance as a library: the packet loop and everything around it.
-@_exported import Control
+@_exported import Appliance
+@_exported import Configuration
 @_exported import SluiceCore
 
 extension Appliance {

@@ -2,4 +2,5 @@
 // dependency and no Foundation.
 @_exported import Dataplane
 @_exported import PacketIO
+@_exported import RuleEngine
 @_exported import Wire

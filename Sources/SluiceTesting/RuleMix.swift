@@ -1,3 +1,4 @@
+import RuleEngine
 import SluiceCore
 
 /// Policies and payloads to measure, the same at every run.

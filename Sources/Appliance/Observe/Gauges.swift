@@ -1,0 +1,103 @@
+import Configuration
+import CSluice
+import Dataplane
+import PacketIO
+import RuleEngine
+import Synchronization
+import Wire
+
+/// What the appliance's parts share: written by workers and the control loop, read by HTTP.
+final class Gauges: Sendable {
+    let backend: IOBackend
+    let workers: [WorkerThread]
+    let processor: ProcessorShape
+    let configuration: ConfigurationControl
+    private let interfaces: [String]
+    let started = sluice_monotonic_ns()
+    let isDraining = Atomic(false)
+    /// Busy share of the last second, by worker; sampled by the control loop.
+    private let busy: Mutex<[Double]>
+
+    init(
+        backend: IOBackend, workers: [WorkerThread], processor: ProcessorShape,
+        configuration: ConfigurationControl, interfaces: [String]
+    ) {
+        self.backend = backend
+        self.workers = workers
+        self.processor = processor
+        self.configuration = configuration
+        self.interfaces = interfaces
+        busy = Mutex([Double](repeating: 0, count: workers.count))
+    }
+
+    func setBusy(_ ratios: [Double]) { busy.withLock { $0 = ratios } }
+
+    var packetsReceived: UInt64 { workers.reduce(0) { $0 + $1.counters.read(.packetsReceived) } }
+
+    var health: Health { health(isDraining: isDraining.load(ordering: .relaxed)) }
+
+    /// The workers' health, draining or not.
+    var progress: Health { health(isDraining: false) }
+
+    private func health(isDraining: Bool) -> Health {
+        Health(
+            now: sluice_monotonic_ns(), heartbeats: workers.map { $0.counters.read(.heartbeat) },
+            isDraining: isDraining)
+    }
+
+    func read() -> Readings {
+        var readings = Readings()
+        let ratios = busy.withLock { $0 }
+        readings.workers = zip(workers, ratios).map { read($0, busy: $1) }
+        readings.rules = processor.ruleNames.enumerated().map { rule, name in
+            (name, workers.reduce(0) { $0 + $1.counters.readRule(rule) })
+        }
+        readings.rules += configuration.ruleHits
+        readings.reloads = configuration.reloads
+        readings.snapshots = PolicySnapshot.live
+        readings.processorCounters = ProcessorReading.names(processor.parts)
+        readings.endpoints = readEndpoints()
+        readings.health = health
+        readings.version = SluiceVersion.text
+        readings.backend = backend.rawValue
+        readings.uptime = Double(sluice_monotonic_ns() - started) / 1e9
+        readings.process = .now()
+        readings.allowances = CardAllowances.read(interfaces)
+        return readings
+    }
+
+    private func read(_ worker: WorkerThread, busy: Double) -> Readings.WorkerReading {
+        var reading = Readings.WorkerReading()
+        reading.cpu = worker.cpu
+        reading.generation = worker.link.generation
+        // Received last: a packet in flight may then count as received and not yet as decided,
+        // never the other way round.
+        for reason in DropReason.allCases { reading.drops[reason] = worker.counters.read(reason) }
+        for id in CounterID.allCases.reversed() { reading.values[id] = worker.counters.read(id) }
+        reading.bursts = worker.counters.readBursts()
+        let now = sluice_monotonic_ns()
+        let beat = reading[.heartbeat]
+        reading.heartbeatAge = beat == 0 || beat > now ? 0 : Double(now - beat) / 1e9
+        reading.busyRatio = busy
+        for part in processor.parts.indices {
+            let events = worker.counters.readEvents(part: part)
+            reading.eventsEmitted += events.emitted
+            reading.eventsLost += events.lost
+            for (name, slot) in processor.parts[part].counters {
+                reading.processor[ProcessorReading.metricName(name), default: 0] +=
+                    worker.counters.read(part: part, slot: slot)
+            }
+        }
+        return reading
+    }
+
+    private func readEndpoints() -> [Readings.EndpointReading] {
+        var sums: [String: Readings.EndpointReading] = [:]
+        for entry in workers.flatMap({ $0.counters.readEndpoints() }) {
+            let name = entry.endpoint.map(EndpointID.format) ?? "other"
+            sums[name, default: .init(name: name)].forwarded += entry.forwarded
+            sums[name, default: .init(name: name)].dropped += entry.dropped
+        }
+        return sums.values.sorted { $0.name < $1.name }
+    }
+}

@@ -1,0 +1,238 @@
+import Configuration
+import CSluice
+import Dataplane
+import Logging
+import PacketIO
+import RuleEngine
+import Support
+import Synchronization
+import Wire
+
+/// The configuration in force: loads, publishes, and counts over generations. Used by the control
+/// thread; metrics read it from the HTTP thread.
+final class ConfigurationControl: Sendable {
+    private static let mostRetired = 8
+    private let loader: ConfigLoader
+    private let processor: ProcessorShape
+    private let state: Mutex<State>
+
+    /// A snapshot, with the policy in it that counts hits.
+    private struct Generation {
+        var snapshot: Snapshot
+        /// Nil without rules of a config file.
+        var policy: PolicySnapshot?
+        var number: UInt64 { snapshot.generation }
+    }
+
+    private struct State {
+        var configuration: Configuration
+        /// The one in force; nil before the start.
+        var current: Generation?
+        /// Older ones that a worker may still read.
+        var retired: [Generation] = []
+        /// Hits of rules that older snapshots counted.
+        var earlierHits: [String: UInt64] = [:]
+        var reloads = ReloadReading()
+    }
+
+    init(loader: ConfigLoader, processor: ProcessorShape, _ configuration: Configuration) {
+        self.loader = loader
+        self.processor = processor
+        state = Mutex(State(configuration: configuration))
+    }
+
+    /// With a config file: it can be read again.
+    var isReloadable: Bool { loader.path != nil }
+
+    // ---- Start.
+
+    /// Builds the first snapshot. - Parameter settings: with the MTU that fits the interfaces.
+    func start(workers: Int, settings: PathSettings) throws(Failure) {
+        let configuration = state.withLock { $0.configuration }
+        do {
+            let first = try make(
+                configuration, settings: settings, generation: 1, workers: workers)
+            state.withLock { $0.current = first }
+        } catch let error as IOFailure {
+            throw Failure(error)
+        } catch {
+            throw Failure(.config, "\(loader.path ?? "policy"): \(error)")
+        }
+    }
+
+    /// The one in force. To be let go soon: it stays in memory as long as somebody holds it.
+    /// - Precondition: started.
+    var snapshot: Snapshot { state.withLock { $0.current!.snapshot } }
+
+    private func make(
+        _ configuration: Configuration, settings: PathSettings, generation: UInt64, workers: Int,
+        after earlier: PolicySnapshot? = nil
+    ) throws -> Generation {
+        let policy =
+            processor.hasRules
+            ? try PolicySnapshot(
+                configuration.policy, generation: generation, workers: workers, after: earlier)
+            : nil
+        let read = try configuration.processor.read(policy: policy, processor.read)
+        return Generation(
+            snapshot: processor.makeSnapshot(read, settings, generation), policy: policy)
+    }
+
+    /// Bytes of the tables of the policy in force; nil without one.
+    var tableBytes: Int? { state.withLock { $0.current?.policy?.byteCount } }
+
+    // ---- Reload.
+
+    /// Reads the file anew and publishes what it says; a mistake changes nothing.
+    ///
+    /// - Returns: the new configuration.
+    /// - Throws: `ConfigErrors` with every mistake.
+    func reload(workers: [WorkerThread]) throws(ConfigErrors) -> Configuration {
+        do {
+            let configuration = try loader.load()
+            try publish(configuration, workers)
+            return configuration
+        } catch {
+            state.withLock {
+                $0.reloads.failed += 1
+                $0.reloads.lastSucceeded = false
+            }
+            switch error {
+            case let errors as ConfigErrors: throw errors
+            case let excess as PolicyExcess:
+                throw ConfigErrors(["\(loader.path ?? "policy"): \(excess)"])
+            default: throw ConfigErrors(["\(error)"])
+            }
+        }
+    }
+
+    private func publish(_ new: Configuration, _ workers: [WorkerThread]) throws {
+        // Most likely a file that somebody is writing: it would silently forward everything.
+        guard !new.isEmpty || loader.path == nil else {
+            throw ConfigErrors([
+                "\(loader.path ?? ""): empty: to take over the defaults, say so (policy: {})"
+            ])
+        }
+        let old = state.withLock { $0.configuration }
+        let changed = LiveChange.refused(from: old, to: new)
+        guard changed.isEmpty else {
+            throw ConfigErrors(
+                changed.map { "\(loader.path ?? "flags"): \($0) cannot change live: restart" })
+        }
+        // A worker that hangs keeps every snapshot since: they must not pile up.
+        guard state.withLock({ $0.retired.count }) < ConfigurationControl.mostRetired else {
+            throw ConfigErrors([
+                "\(ConfigurationControl.mostRetired) generations wait for a worker that makes no progress"
+            ])
+        }
+        let settings = try fitted(new.run)
+        // Outside the lock: a million prefixes take a moment, and metrics must not wait for it.
+        let generation = reloads.generation + 1
+        let earlier = state.withLock { $0.current?.policy }
+        let next = try make(
+            new, settings: settings, generation: generation, workers: workers.count,
+            after: earlier)
+        state.withLock { state in
+            for worker in workers { worker.link.publish(next.snapshot) }
+            if let old = state.current { state.retired.append(old) }
+            state.current = next
+            state.configuration = new
+            state.reloads.generation = generation
+            state.reloads.succeeded += 1
+            state.reloads.lastSucceeded = true
+        }
+        for worker in workers { worker.waker.wake() }
+    }
+
+    /// The settings with the MTU lowered to what the interfaces carry, unless it was asked for.
+    private func fitted(_ options: RunOptions) throws(Failure) -> PathSettings {
+        let interfaces = try Interfaces.resolve(
+            named: options.interfaces, address: options.address)
+        var warnings: [String] = []
+        let mtu = try Interfaces.fit(
+            mtu: options.settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
+            warnings: &warnings)
+        // Last, since the set of sources is memory that a snapshot must own.
+        var settings = options.pathSettings
+        settings.mtu = mtu
+        return settings
+    }
+
+    /// True when every worker has adopted the newest snapshot; older ones are freed then.
+    func settle(workers: [WorkerThread], _ log: Logger) -> Bool {
+        let oldest = workers.map { $0.link.generation }.min() ?? 0
+        // Who has moved on emits no more by older rules, whose names are known until here.
+        handleEvents(workers, log)
+        return state.withLock { state in
+            for policy in state.retired.filter({ $0.number < oldest }).compactMap(\.policy) {
+                for (rule, name) in policy.ruleNames.enumerated() {
+                    state.earlierHits[name, default: 0] += policy.hits(rule: rule)
+                }
+            }
+            state.retired.removeAll { $0.number < oldest }
+            return oldest == state.reloads.generation
+        }
+    }
+
+    // ---- Readings.
+
+    /// Hits of the policy's rules in force by name, over all generations.
+    var ruleHits: [(name: String, hits: UInt64)] {
+        state.withLock { state in
+            guard let snapshot = state.current?.policy else { return [] }
+            var hits = state.earlierHits
+            for old in state.retired.compactMap(\.policy) {
+                for (rule, name) in old.ruleNames.enumerated() {
+                    hits[name, default: 0] += old.hits(rule: rule)
+                }
+            }
+            return snapshot.ruleNames.enumerated().map { rule, name in
+                (name, hits[name, default: 0] + snapshot.hits(rule: rule))
+            }
+        }
+    }
+
+    var reloads: ReloadReading { state.withLock { $0.reloads } }
+
+    /// Lets the processor handle what workers have emitted.
+    func handleEvents(_ workers: [WorkerThread], _ log: Logger) {
+        let eventLog = EventLog(
+            event: { [self] event in
+                guard let event = event as? RuleEvent else { return }
+                let names = state.withLock { state in
+                    (state.retired + [state.current].compactMap { $0 }).compactMap(\.policy)
+                        .first { $0.generation == event.generation }?.ruleNames
+                }
+                log.info("\(ConfigurationControl.describe(event, names?[event.rule] ?? "?"))")
+            },
+            write: { line, isWarning in log.log(level: isWarning ? .warning : .info, "\(line)") })
+        for worker in workers { worker.link.takeEvents(processor.parts, log: eventLog) }
+    }
+
+    /// Says how many events were lost since the last time.
+    func logLosses(_ workers: [WorkerThread], _ seen: inout [UInt64], _ log: Logger) {
+        for (part, description) in processor.parts.enumerated() {
+            let lost = workers.reduce(0) { $0 + $1.counters.readEvents(part: part).lost }
+            let new = lost - seen[part]
+            seen[part] = lost
+            guard new > 0 else { continue }
+            log.info(
+                description.decidesByPolicy
+                    ? "\(new) more packets matched rules with the action log"
+                    : "\(new) events of the processor were lost: more than can be handled")
+        }
+    }
+
+    private static func describe(_ event: RuleEvent, _ rule: String) -> String {
+        let isIPv6 = event.version == 6
+        func end(_ address: IPv6Address, _ port: UInt16) -> String {
+            let text = AddressText.format(
+                UInt128(address.high) << 64 | UInt128(address.low), isIPv6: isIPv6)
+            return port == 0 ? text : isIPv6 ? "[\(text)]:\(port)" : "\(text):\(port)"
+        }
+        return "rule \(rule)\(event.isDryRun ? " (dry run)" : ""): "
+            + "\(end(event.source, event.sourcePort)) -> "
+            + "\(end(event.destination, event.destinationPort)), protocol \(event.protocolNumber), "
+            + "\(event.length) bytes, \(EndpointID.format(event.endpoint))"
+    }
+}

@@ -1,0 +1,2 @@
+/// How log lines are written.
+public enum LogFormat: String, CaseIterable, Sendable { case text, json }

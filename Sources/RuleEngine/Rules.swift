@@ -1,0 +1,285 @@
+import Dataplane
+import PacketIO
+import Wire
+
+/// The rule engine: decides packets by the section `policy` of the config file.
+///
+/// A packet is matched as it came: first all rules that match are found, up to the first that
+/// decides, then they act in order.
+@safe public struct Rules: ~Copyable, PacketProcessor {
+    /// Rules that one policy may have.
+    public static let capacity = 1 << 16
+    /// Fragmented packets whose verdict is remembered.
+    private static let fragmentCapacity = 4096
+    /// How long, nanoseconds: RFC 791 suggests 15 s for reassembly, hosts use up to 30.
+    private static let fragmentIdle: UInt64 = 30_000_000_000
+    /// Events per second that one worker emits at most.
+    private static let eventsPerSecond = 10
+
+    /// Its configuration: a policy, compiled.
+    public struct Configuration: Decodable, Sendable {
+        let policy: PolicySnapshot
+
+        public init(_ policy: PolicySnapshot) { self.policy = policy }
+
+        /// Counters and limits are there for a number of workers.
+        fileprivate func check(_ worker: Int) {
+            precondition(
+                policy.ruleNames.isEmpty || worker < policy.workers,
+                "a policy for \(policy.workers) workers")
+        }
+
+        /// Takes the policy that the decoder was given beside the section `processor`: rules are
+        /// read apart. Without one: no rule, everything is forwarded.
+        public init(from decoder: any Decoder) throws {
+            policy =
+                try decoder.userInfo[.policy] as? PolicySnapshot
+                ?? PolicySnapshot(PolicySet(), generation: 1, workers: 1)
+        }
+    }
+
+    private let worker: Int
+    /// Keeps what `root` points to.
+    private var configuration: Configuration
+    private var root: SnapshotRoot
+    private var fates: FlowTable<FragmentFate>
+    private var found: RuleSet
+    private var payload: PayloadFindings
+    private var spender: RateSpender
+    private var second: UInt64 = 0
+    private var eventsLeft = 0
+
+    /// Memory of one worker's rules beside its flow table and the snapshot, bytes.
+    public static var byteCount: Int {
+        FlowTable<FragmentFate>.byteCount(capacity: fragmentCapacity) + capacity / 8
+    }
+
+    /// - Throws: `IOFailure`, ENOMEM.
+    public init(configuration: Configuration, worker: Int) throws {
+        let found = try RuleSet(capacity: Rules.capacity)
+        let payload = try PayloadFindings()
+        let fates = try FlowTable<FragmentFate>(
+            capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
+            fresh: FragmentFate(), lifetimes: FlowLifetimes(all: Rules.fragmentIdle))
+        configuration.check(worker)
+        self.worker = worker
+        self.configuration = configuration
+        self.found = found
+        self.payload = payload
+        self.fates = fates
+        spender = RateSpender(worker: worker)
+        root = configuration.policy.copyRoot()
+    }
+
+    public mutating func startBurst() { spender.startBurst() }
+
+    public mutating func adopt(_ configuration: Configuration) {
+        configuration.check(worker)
+        self.configuration = configuration
+        root = configuration.policy.copyRoot()
+    }
+
+    public static var decidesByPolicy: Bool { true }
+
+    /// The control side knows the names of the rules of every generation.
+    public static func handle(_ event: RuleEvent, log: EventLog) { log.event(event) }
+
+    public static var newFlow: RuleFlow { RuleFlow() }
+
+    public mutating func process(
+        _ packet: inout Packet, flow: inout RuleFlow, context: inout Context
+    ) -> Verdict {
+        let direction = FlowDirection(packet)
+        let verdict = decide(&packet, &flow, direction, context)
+        flow.note(verdict, direction)
+        return verdict
+    }
+
+    /// By the policy of the packet's endpoint.
+    public func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool {
+        let index =
+            root.hasEndpointPolicies && options.present & 1 != 0
+            ? root.policyOfEndpoint.value(options.endpoint) : 0
+        // Sound: as in decide.
+        return index == 0
+            ? settings.forwardsUndecodable
+            : unsafe root.policies.pointer(index).pointee.forwardsUndecodable
+    }
+
+    private mutating func decide(
+        _ packet: inout Packet, _ flow: inout RuleFlow, _ direction: FlowDirection,
+        _ context: borrowing Context
+    ) -> Verdict {
+        let index =
+            root.hasEndpointPolicies ? root.policyOfEndpoint.value(packet.endpoint) : 0
+        // Sound: the snapshot holds a policy at every index it names, and outlives the packet.
+        return unsafe decide(
+            by: root.policies.pointer(index).pointee, &packet, &flow, direction, context)
+    }
+
+    private mutating func decide(
+        by policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: inout RuleFlow,
+        _ direction: FlowDirection, _ context: borrowing Context
+    ) -> Verdict {
+        if policy.dropsUnknownTCP, flow.forwarded == 0, packet.isMidFlowTCP {
+            return .drop(.unknownTCP)
+        }
+        var fate = FragmentFate.Verdict.unknown
+        if packet.isFragment {
+            if packet.hidesItsHeader { return .drop(.fragment) }
+            fate = noteLater(policy, packet, context.now)
+            if fate == .dropped { return .drop(.fragment) }
+        }
+        if policy.ruleCount > 0, policy.collect(packet, flow, direction, worker, &found, &payload) {
+            // A later fragment has no ports and no payload: rules that are not about fragments
+            // would judge it by less than its first.
+            if let verdict = act(policy, &packet, &flow, context, follows: fate == .forwarded) {
+                return packet.isFragment ? noteFirst(policy, packet, verdict, context.now) : verdict
+            }
+        }
+        guard packet.isFragment else { return policy.defaultVerdict }
+        return decideFragment(policy, packet, fate, context.now)
+    }
+
+    /// Lets the rules found act in order, and leaves the set empty. Nil when none decided.
+    ///
+    /// - Parameter follows: a later fragment whose first was forwarded: of the rules, only those
+    ///   about fragments decide, and those that limit, since they count packets.
+    private mutating func act(
+        _ policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: inout RuleFlow,
+        _ context: borrowing Context, follows: Bool
+    ) -> Verdict? {
+        var verdict: Verdict?
+        var isOver = false
+        while let index = found.popFirst() {
+            // What stands behind the rule that decided was found before it.
+            guard verdict == nil, !isOver else { continue }
+            let rule = policy.rules[index]
+            if follows, rule.terminal != nil, rule.limit < 0, !rule.isAboutFragments {
+                // It would end the walk of a whole packet; the first fragment has decided here.
+                isOver = !rule.isDryRun
+                continue
+            }
+            if rule.limit >= 0,
+                !spender.exceeds(policy.limits[Int(rule.limit)], packet, &flow, context.now)
+            {
+                continue
+            }
+            root.hits.add(policy.firstHit &+ index, worker: worker)
+            if rule.isLogged { emit(policy, index, rule.isDryRun, packet, context) }
+            guard !rule.isDryRun else { continue }
+            verdict = policy.replace(rule, &packet)
+            guard verdict == nil else { continue }
+            switch rule.terminal {
+            case .forward: verdict = .forward
+            case .drop: verdict = .drop(.rule)
+            case nil: break
+            }
+        }
+        return verdict
+    }
+
+    // ---- Fragments.
+
+    /// A fragment that no rule decided.
+    private mutating func decideFragment(
+        _ policy: borrowing CompiledPolicy, _ packet: borrowing Packet,
+        _ fate: FragmentFate.Verdict, _ now: UInt64
+    ) -> Verdict {
+        guard packet.isLaterFragment else {
+            return noteFirst(policy, packet, policy.defaultVerdict, now)
+        }
+        switch policy.fragments {
+        case .forward: return .forward
+        case .drop: return .drop(.fragment)
+        case .followFirst: return fate == .forwarded ? .forward : policy.defaultVerdict
+        }
+    }
+
+    /// How the first fragment fared that a later one follows; unknown for all others.
+    private mutating func noteLater(
+        _ policy: borrowing CompiledPolicy, _ packet: borrowing Packet, _ now: UInt64
+    ) -> FragmentFate.Verdict {
+        guard policy.fragments == .followFirst, packet.isLaterFragment else { return .unknown }
+        let position = packet.fragmentPosition
+        return fates[entry(of: packet, position, now)].noteLater(
+            offset: position.offset, count: position.end &- position.offset)
+    }
+
+    /// Keeps the verdict on a first fragment for those that follow.
+    private mutating func noteFirst(
+        _ policy: borrowing CompiledPolicy, _ packet: borrowing Packet, _ verdict: Verdict,
+        _ now: UInt64
+    ) -> Verdict {
+        guard policy.fragments == .followFirst, !packet.isLaterFragment else { return verdict }
+        let position = packet.fragmentPosition
+        let passes = fates[entry(of: packet, position, now)].noteFirst(
+            end: position.end, isForwarded: verdict == .forward)
+        return verdict == .forward && !passes ? .drop(.fragment) : verdict
+    }
+
+    /// The entry of the packet that a fragment belongs to: endpoint, addresses, protocol and
+    /// identification (RFC 791 §2.3, RFC 8200 §4.5), by direction.
+    private mutating func entry(
+        of packet: borrowing Packet, _ position: FragmentPosition, _ now: UInt64
+    ) -> Int {
+        let layout = packet.layout
+        var key = FlowKey(
+            endpoint: layout.options.endpoint, version: layout.version,
+            protocolNumber: layout.flowProtocol, source: layout.source,
+            destination: layout.destination, sourcePort: 0, destinationPort: 0, isFragment: true)
+        key.lowPort = UInt16(truncatingIfNeeded: position.identification)
+        key.highPort = UInt16(truncatingIfNeeded: position.identification &>> 16)
+        key.fragment = FlowKey.isLow(layout.source, 0, layout.destination, 0) ? 1 : 2
+        return fates.find(key, cookie: 0, now: now).slot
+    }
+
+    // ---- Events.
+
+    private mutating func emit(
+        _ policy: borrowing CompiledPolicy, _ index: Int, _ isDryRun: Bool,
+        _ packet: borrowing Packet, _ context: borrowing Context
+    ) {
+        let now = context.now
+        if now &- second >= 1_000_000_000 {
+            second = now
+            eventsLeft = Rules.eventsPerSecond
+        }
+        guard eventsLeft > 0 else { return context.loseEvent() }
+        eventsLeft &-= 1
+        context.emit(
+            RuleEvent(
+                generation: root.generation, rule: policy.firstHit &+ index, isDryRun: isDryRun,
+                endpoint: packet.endpoint, version: packet.version,
+                protocolNumber: packet.protocolNumber, source: packet.source,
+                destination: packet.destination, sourcePort: packet.sourcePort,
+                destinationPort: packet.destinationPort, length: packet.length))
+    }
+}
+
+extension CodingUserInfoKey {
+    /// The `PolicySnapshot` for `Rules.Configuration`.
+    public static let policy = CodingUserInfoKey(rawValue: "sluice.policy")!
+}
+
+extension CompiledPolicy {
+    @inline(__always)
+    fileprivate var defaultVerdict: Verdict { dropsByDefault ? .drop(.default) : .forward }
+
+    @inline(__always)
+    private func needle(_ string: ByteString) -> Needle {
+        // Sound: the bytes belong to the snapshot, which outlives the packet.
+        unsafe Needle(unsafeStart: bytes.pointer(Int(string.start)), count: Int(string.count))
+    }
+
+    /// One replacement after the other; a reason to drop the packet, or nil.
+    fileprivate func replace(_ rule: CompiledRule, _ packet: inout Packet) -> Verdict? {
+        for i in Int(rule.replacements.first)..<Int(rule.replacements.end) {
+            let replacement = replacements[i]
+            let outcome = packet.replaceAll(
+                needle(replacement.find), with: needle(replacement.with))
+            if case .refused(let reason) = outcome { return .drop(reason) }
+        }
+        return nil
+    }
+}
