@@ -67,8 +67,8 @@ int sluice_card_statistics(const char *interface, char *names, uint64_t *values,
     struct ethtool_stats *stats = NULL;
     if (count > room) count = -E2BIG;
     if (count > 0) {
-        // The kernel writes as many as the driver has by then, whatever it is asked for: there must be
-        // room for more.
+        // The kernel writes all that the driver has by then, whatever number it is asked for: there
+        // must be room for more.
         size_t most = (size_t)(room > 65536 ? room : 65536);
         strings = calloc(1, sizeof *strings + most * ETH_GSTRING_LEN);
         stats = calloc(1, sizeof *stats + most * sizeof(uint64_t));

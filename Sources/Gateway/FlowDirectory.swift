@@ -36,7 +36,7 @@ public struct GatewayFlow: Sendable {
     public var previousTarget: UInt32
     /// Monotonic nanoseconds.
     public var lastSeen: UInt64
-    /// After so long without a packet it is over, nanoseconds.
+    /// The flow is over after this time without a packet, nanoseconds.
     public var idle: UInt64
     /// Spreads flows over nodes and targets.
     public let hash: UInt64

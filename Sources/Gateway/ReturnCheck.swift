@@ -38,7 +38,7 @@ public struct ReturnCheck: Sendable {
     private var laneOfKey: [HashedKey: Int] = [:]
     private var sweepAt = 0
 
-    /// A tuple is forgotten when nothing was sent for so long, nanoseconds.
+    /// A tuple is forgotten after this time without a packet sent, nanoseconds.
     private static let idle: UInt64 = 400_000_000_000
     /// With `any`, a changed packet matches nothing and costs a look at the whole window.
     private static let anyCapacity = 512

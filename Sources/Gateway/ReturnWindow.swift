@@ -4,7 +4,7 @@ import Verification
 public struct WindowSettings: Sendable, BitwiseCopyable {
     /// A packet that takes longer to come back is late, nanoseconds.
     public var lateness: UInt64 = 3_000_000_000
-    /// Packets stay in the window at least so long while there is room, nanoseconds: what comes
+    /// Packets stay in the window at least this long while there is room, nanoseconds: what comes
     /// back within it is told apart as duplicate, reordered or late.
     public var memory: UInt64 = 12_000_000_000
     /// The most packets of one direction that are remembered; a power of two.

@@ -193,7 +193,7 @@ enum SearchTable {
 
 /// Text in columns.
 enum Columns {
-    /// - Parameter left: so many columns stand left, the others right.
+    /// - Parameter left: the number of columns that stand left; the others stand right.
     static func text(_ rows: [[String]], left: Int) -> [String] {
         let widths = (rows.first ?? []).indices.map { i in rows.map { $0[i].count }.max() ?? 0 }
         return rows.map { row in

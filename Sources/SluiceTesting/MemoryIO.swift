@@ -12,9 +12,9 @@ import SluiceCore
     public enum Fault: Equatable, Sendable, BitwiseCopyable {
         /// `receive()` returns -errno.
         case receiveError(Int32)
-        /// The kernel lost so many frames before we saw them.
+        /// The number of frames that the kernel lost before we saw them.
         case overflow(Int)
-        /// `transmit()` sends so many packets; the rest are refused.
+        /// The number of packets that `transmit()` sends; it refuses the rest.
         case partialSend(Int)
         /// `transmit()` retries so often, then sends all.
         case sendRetries(Int)

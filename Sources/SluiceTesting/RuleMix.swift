@@ -27,7 +27,7 @@ public enum RuleMix {
         return policy
     }
 
-    /// One rule with so many random prefixes of IPv4; with none one that asks for a port.
+    /// One rule with `count` random prefixes of IPv4; with none, one that asks for a port.
     public static func policy(prefixes count: Int) -> Policy {
         var generator = SplitMix64(seed: 42)
         var rule = Rule("set")

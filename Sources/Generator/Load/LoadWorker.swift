@@ -16,7 +16,7 @@ struct LoadWorker: ~Copyable {
     /// Sent at once, at most; and taken from the ring between two bursts.
     static let burst = 64
     static let returns = 128
-    /// A packet sent so long after it was due has missed the schedule, nanoseconds.
+    /// A packet sent this long after it was due has missed the schedule, nanoseconds.
     static let slip: UInt64 = 5_000_000
     /// Times between looks at what is rarely due, nanoseconds.
     private static let publishEvery: UInt64 = 50_000_000
@@ -30,7 +30,7 @@ struct LoadWorker: ~Copyable {
     private let stop: StopSignal
     private let frames: UnsafeMutableRawPointer
     private let frameSize: Int
-    /// Slots in `frames`: at most `burst`, and so few that large frames stay in the cache.
+    /// Slots in `frames`: at most `burst`, fewer when frames are large, so that all stay in the cache.
     private let slots: Int
     /// The template whose packet lies in a slot of `frames`, -1 = another packet.
     private let held: UnsafeMutablePointer<Int>

@@ -20,7 +20,7 @@ public final class StopSignal: Sendable {
 
     public func set() { flag.store(true, ordering: .relaxed) }
 
-    /// Waits for a signal, so long at most.
+    /// Waits for a signal, at most `milliseconds`.
     public func wait(milliseconds: Int32) {
         _ = sluice_wait(descriptor, -1, milliseconds)
         if sluice_next_signal(descriptor) != 0 { set() }

@@ -41,7 +41,8 @@ public struct RateSearch: Sendable {
     /// Nothing above this is offered, packets a second; nil = as fast as the generator can.
     public var maximum: Double?
 
-    /// A trial that fails while the generator was held up is repeated, so many times as often.
+    /// A trial that fails while the generator was held up is repeated: for each
+    /// attempt there are at most this many trials.
     private static let repetitions = 3
     /// A pause that a target's queue cannot be asked to make up for, nanoseconds.
     private static let pause: UInt64 = 10_000_000

@@ -18,7 +18,7 @@ struct MalformedDraft {
     var reserved = 0
     var options: [GeneveOptionDraft]
     var inner: [UInt8] = []
-    /// A right datagram that ends after so many bytes of Geneve.
+    /// Bytes of Geneve after which a right datagram ends.
     var geneveKeep: Int?
     /// Outer bytes that are sent, whatever the lengths say; negative counts from the end.
     var keep: Int?

@@ -3,7 +3,7 @@ import Wire
 /// Runs the verifier on memory, for callgrind, which counts only inside `measured`: what judging
 /// one returned packet costs, without receiving it.
 public enum VerificationCost {
-    /// Judges so many packets that came back right; the number of complaints.
+    /// Judges `packets` packets that came back right, and returns the number of complaints.
     public static func run(_ plan: TrafficPlan, packets: Int) -> UInt64 {
         let nodes: [UInt32] = [0x0A00_0001, 0x0A00_0002]
         let traffic = Traffic(plan, nodes: nodes)
