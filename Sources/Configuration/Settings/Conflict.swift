@@ -14,11 +14,12 @@ struct Conflict {
 
     private static func steering(_ configuration: Configuration) -> Conflict? {
         let run = configuration.run
-        guard run.steersByCPU, run.backend == .raw else { return nil }
+        guard run.steersByCPU, let backend = run.backend, backend == .raw else { return nil }
         let (steer, io) = named("listen.steer", "listen.io", in: configuration)
         return Conflict(
             steer, io,
-            "\(steer.saying("cpu")) needs io: packet or udp, but \(io.seen(from: steer)) says raw")
+            "\(steer.saying("cpu")) needs io: packet or udp, but \(io.seen(from: steer)) says \(backend)"
+        )
     }
 
     /// Steered by CPU, the packets of one flow meet several workers, and each has its own state.
