@@ -21,6 +21,7 @@ struct RuleReader {
             }
             rule.match = readMatch(field)
         }
+        rule.description = fields["description"].flatMap { readDescription($0) }
         rule.isDryRun = fields["dry-run"]?.flag() ?? false
         if let action = fields["action"] {
             readActions(action, &rule)
@@ -38,6 +39,17 @@ struct RuleReader {
             return field.expected("a name of 1 to 128 bytes without control characters")
         }
         return name
+    }
+
+    /// Lines become one.
+    private func readDescription(_ field: ConfigField) -> String? {
+        guard let text = field.text("a text") else { return nil }
+        let words = text.split { $0.isWhitespace }.joined(separator: " ")
+        let isPlain = words.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
+        guard !words.isEmpty, text.utf8.count <= 1024, isPlain else {
+            return field.fail("expected a text of 1 to 1024 bytes without control characters")
+        }
+        return words
     }
 
     // ---- Actions.
