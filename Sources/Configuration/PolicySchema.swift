@@ -65,6 +65,7 @@ enum PolicySchema {
                     let value: JSONValue =
                         switch key {
                         case .name: Schema.text(1...128)
+                        case .description: Schema.text(1...1024)
                         case .match: Schema.reference("match")
                         case .action: Schema.reference("action")
                         case .dryRun: Schema.flag(false)

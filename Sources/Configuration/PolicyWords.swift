@@ -19,7 +19,8 @@ package enum PolicyWords {
     private static func describe(_ policy: Policy, title: String) -> [String] {
         var lines = [title]
         for (index, rule) in policy.rules.enumerated() {
-            lines.append("  \(index + 1). \(rule.name): \(describe(rule))")
+            let remark = rule.description.map { "  # \($0)" } ?? ""
+            lines.append("  \(index + 1). \(rule.name): \(describe(rule))\(remark)")
         }
         if policy.dropsUnknownTCP {
             lines.append("  before the rules: drop TCP in mid-flow of which nothing was forwarded")

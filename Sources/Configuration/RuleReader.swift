@@ -22,6 +22,7 @@ struct RuleReader {
             }
             rule.match = readMatch(field)
         }
+        rule.description = fields["description"].flatMap { readDescription($0) }
         rule.isDryRun = fields["dry-run"]?.flag() ?? false
         if let action = fields["action"] {
             readActions(action, &rule)
@@ -39,6 +40,17 @@ struct RuleReader {
             return field.expected("a name of 1 to 128 bytes without control characters")
         }
         return name
+    }
+
+    /// Lines become one.
+    private func readDescription(_ field: ConfigField) -> String? {
+        guard let text = field.text("a text") else { return nil }
+        let words = text.split { $0.isWhitespace }.joined(separator: " ")
+        let isPlain = words.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
+        guard !words.isEmpty, text.utf8.count <= 1024, isPlain else {
+            return field.fail("expected a text of 1 to 1024 bytes without control characters")
+        }
+        return words
     }
 
     // ---- Actions.
@@ -97,7 +109,8 @@ struct RuleReader {
     /// A payload can grow or shrink only where nobody counts its bytes: not in TCP.
     private func checkReplacements(_ field: ConfigField, _ rule: Rule) {
         guard !rule.replacements.isEmpty else { return }
-        let protocols = rule.match.protocols ?? [IPProtocol.tcp, IPProtocol.udp]
+        let named = rule.match.protocols ?? [IPProtocol.tcp, IPProtocol.udp]
+        let protocols = named.intersection(rule.match.not?.protocols?.inverted ?? .all)
         if let fragment = rule.match.fragment, fragment != .none {
             field.fail("fragments are never rewritten: this replace has no effect")
         }
@@ -128,7 +141,7 @@ struct RuleReader {
         func complain(_ text: String) {
             if !complaints.contains(text) { complaints.append(text) }
         }
-        for condition in match.conditions {
+        for condition in match.conditions where condition.key != .not {
             let needs = condition.needs
             if let protocols = match.protocols, condition.key != .protocols,
                 needs.protocols.intersection(protocols).isEmpty

@@ -3,6 +3,8 @@ import Dataplane
 public struct Rule: Equatable, Sendable {
     /// The value of the `rule` label of its counter.
     public var name: String
+    /// Free text for people; nothing depends on it.
+    public var description: String?
     public var match = Match()
     /// What happens to packets that match, in this order: log, replace, decide.
     public var isLogged = false

@@ -72,6 +72,14 @@ struct PolicyReferenceTests {
         #expect(PolicyReference.markdown.contains("Example: `match: \(type.example)`"))
     }
 
+    @Test func `a description is told behind the words of its rule`() throws {
+        let file = "policy:\n  rules:\n    - name: a\n      description: |\n        Ticket 7:\n"
+            + "        noisy host\n      match: { port: 7 }\n      action: drop\n"
+        let configuration = try ConfigFile.parse(file, path: "test.yaml")
+        #expect(
+            PolicyWords.describe(configuration)[1] == "  1. a: port 7 -> drop  # Ticket 7: noisy host")
+    }
+
     @Test(arguments: ActionWord.allCases)
     func `every action is read, told and in the reference`(word: ActionWord) throws {
         let file =

@@ -1,3 +1,4 @@
+import PacketIO
 import Support
 
 /// Settings that are right each on its own and impossible together. They are looked for once, when
@@ -14,18 +15,21 @@ struct Conflict {
 
     private static func steering(_ configuration: Configuration) -> Conflict? {
         let run = configuration.run
-        guard run.steersByCPU, let backend = run.backend, backend == .raw else { return nil }
+        guard run.steersByCPU, let backend = run.backend, !backend.traits.steersByCPU else {
+            return nil
+        }
         let (steer, io) = named("listen.steer", "listen.io", in: configuration)
         return Conflict(
             steer, io,
-            "\(steer.saying("cpu")) needs io: packet or udp, but \(io.seen(from: steer)) says \(backend)"
+            "\(steer.saying("cpu")) needs io: \(IOBackend.steeringByCPU), but \(io.seen(from: steer)) says \(backend)"
         )
     }
 
     /// Steered by CPU, the packets of one flow meet several workers, and each has its own state.
     private static func splitFlows(_ configuration: Configuration) -> Conflict? {
         let run = configuration.run
-        guard configuration.file != nil, run.steersByCPU, run.backend != .raw,
+        guard configuration.file != nil, run.steersByCPU,
+            run.backend?.traits.steersByCPU != false,
             !run.allowsSplitFlows, let need = configuration.policy.needsWholeFlows
         else { return nil }
         let (steer, allow) = named("listen.steer", "flows.allow-split-flows", in: configuration)
