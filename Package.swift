@@ -139,10 +139,15 @@ let package = Package(
         .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),
         .testTarget(
             name: "DataplaneTests",
-            dependencies: ["Dataplane", "SluiceTesting", "Gateway", "CSluice"]),
+            dependencies: ["Dataplane", "RuleEngine", "SluiceTesting", "Gateway", "CSluice"]),
         .testTarget(
-            name: "ControlTests", dependencies: ["Control", "Sluice", "Support", "SluiceTesting"],
+            name: "ConfigurationTests",
+            dependencies: [
+                "Configuration", "Explain", "Appliance", "Sluice", "Support", "SluiceTesting",
+            ],
             exclude: ["WrongConfigs"]),
+        .testTarget(
+            name: "ApplianceTests", dependencies: ["Appliance", "Support", "SluiceTesting"]),
         .testTarget(
             name: "GeneratorTests",
             dependencies: ["Generator", "Verification", "Capture", "Dataplane", "SluiceTesting"]),

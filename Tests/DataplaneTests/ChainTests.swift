@@ -4,6 +4,7 @@ import Testing
 import Wire
 
 @testable import Dataplane
+@testable import RuleEngine
 
 /// Drops what goes to one port; counts, remembers and tells everything.
 private struct PortGuard: PacketProcessor {

@@ -1,4 +1,5 @@
 import Dataplane
+import RuleEngine
 import SluiceTesting
 import Testing
 import Wire

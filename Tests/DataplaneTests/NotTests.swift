@@ -4,6 +4,7 @@ import Testing
 import Wire
 
 @testable import Dataplane
+@testable import RuleEngine
 
 /// What `not` takes away where the plain evaluator of the model test does not look.
 @Suite("Conditions that must not hold")

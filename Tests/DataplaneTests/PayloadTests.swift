@@ -3,6 +3,7 @@ import Testing
 import Wire
 
 @testable import Dataplane
+@testable import RuleEngine
 
 /// Random strings and payloads in which they stand often: of few different bytes, cut out of one
 /// another, one the beginning or the end of the other.

@@ -6,6 +6,7 @@ import Testing
 import Wire
 
 @testable import Dataplane
+@testable import RuleEngine
 
 /// Several workers on memory that share a policy and one virtual clock.
 final class Workers {

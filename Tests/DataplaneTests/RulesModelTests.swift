@@ -4,6 +4,7 @@ import Testing
 import Wire
 
 @testable import Dataplane
+@testable import RuleEngine
 
 /// Inner packets of every kind that rules look at, from few values, so that rules often match.
 enum RandomPacket {

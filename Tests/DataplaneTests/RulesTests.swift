@@ -4,6 +4,7 @@ import Testing
 import Wire
 
 @testable import Dataplane
+@testable import RuleEngine
 
 /// A worker on memory with rules.
 struct RuleBench: ~Copyable {

@@ -63,7 +63,7 @@ def test_the_rules_of_the_readme_do_what_it_shows(tmp_path):
 
 def test_the_processor_of_the_readme_is_the_one_that_is_tested():
     code = block("swift", "Your own processor")
-    tested = (ROOT / "Tests" / "ControlTests" / "ReadmeTests.swift").read_text()
+    tested = (ROOT / "Tests" / "ConfigurationTests" / "ReadmeTests.swift").read_text()
     assert code.removeprefix("import Sluice\n\n").split("\n\nAppliance.main")[0] in tested
 
 

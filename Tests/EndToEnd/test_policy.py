@@ -16,7 +16,7 @@ from packets import A4, B4, ENDPOINT, aws_options, echo4, geneve, next_port, out
 from reloading import COUNT, DROP, reload, reloads, rules, start
 
 EXAMPLES = ROOT / "deploy" / "examples"
-WRONG = ROOT / "Tests" / "ControlTests" / "WrongConfigs"
+WRONG = ROOT / "Tests" / "ConfigurationTests" / "WrongConfigs"
 SCHEMA = ROOT / "deploy" / "schema" / "sluice.schema.json"
 
 

@@ -1,4 +1,5 @@
 import Dataplane
+import RuleEngine
 import Support
 
 /// `not: { port: 22, source: 10.0.0.0/8 }`.

@@ -4,7 +4,7 @@ package enum SettingsReference {
     package static var markdown: String {
         var lines = [
             "# Settings", "",
-            "Made from the table in `Sources/Control/Config/Settings/Settings.swift`:",
+            "Made from the table in `Sources/Configuration/Settings/Settings.swift`:",
             "`UPDATE_REFERENCE=1 swift test --filter SettingsReference` makes it anew.",
             "",
             "Flags beat variables, which beat the config file, which beats the defaults. All three read the same values",

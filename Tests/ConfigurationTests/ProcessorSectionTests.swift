@@ -2,7 +2,9 @@ import Dataplane
 import Support
 import Testing
 
-@testable import Control
+@testable import Appliance
+@testable import Configuration
+@testable import RuleEngine
 
 /// A processor with one key of every kind.
 private struct Configured: PacketProcessor {

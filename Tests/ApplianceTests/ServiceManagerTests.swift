@@ -3,7 +3,7 @@ import Foundation
 import Support
 import Testing
 
-@testable import Control
+@testable import Appliance
 
 /// The service manager's end: a datagram socket, as systemd has one.
 private final class Listener {

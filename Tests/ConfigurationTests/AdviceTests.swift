@@ -4,7 +4,9 @@ import Support
 import Testing
 import Wire
 
-@testable import Control
+@testable import Configuration
+@testable import Explain
+@testable import RuleEngine
 
 /// What `sluice check` says about a valid policy: it must be true, whatever the policy is.
 @Suite("Advice on a policy")

@@ -3,7 +3,8 @@ import Foundation
 import Support
 import Testing
 
-@testable import Control
+@testable import Appliance
+@testable import Configuration
 
 @Suite("Options")
 struct OptionTests {

@@ -1,7 +1,8 @@
 import Support
 import Testing
 
-@testable import Control
+@testable import Appliance
+@testable import Configuration
 
 /// Nanoseconds in a second: product time is tested on a virtual clock.
 let second: UInt64 = 1_000_000_000

@@ -3,7 +3,7 @@ import Foundation
 import Support
 import Testing
 
-@testable import Control
+@testable import Appliance
 
 @Suite("Metrics and status")
 struct MetricsTests {

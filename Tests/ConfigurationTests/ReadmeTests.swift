@@ -1,4 +1,3 @@
-import Control
 import Dataplane
 import SluiceTesting
 import Support

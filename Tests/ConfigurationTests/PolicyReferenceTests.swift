@@ -3,7 +3,8 @@ import Foundation
 import Support
 import Testing
 
-@testable import Control
+@testable import Configuration
+@testable import RuleEngine
 
 /// Schema and reference of the policy come from the keys, and the files in the repository are
 /// those that the program would write. With UPDATE_REFERENCE=1 the tests write them.
@@ -18,35 +19,6 @@ struct PolicyReferenceTests {
             try PolicyReference.markdown.write(to: file, atomically: true, encoding: .utf8)
         }
         #expect(try String(contentsOf: file, encoding: .utf8) == PolicyReference.markdown)
-    }
-
-    @Test func `the schema's part is what the keys say`() throws {
-        let file = Self.root.appending(path: "deploy/schema/sluice.schema.json")
-        var schema = try #require(
-            JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
-        var properties = try #require(schema["properties"] as? [String: Any])
-        var definitions = try #require(schema["$defs"] as? [String: Any])
-        let policy = try Self.plain(PolicySchema.definition)
-        let wanted = try PolicySchema.definitions.mapValues { try Self.plain($0) }
-        if Self.isUpdate {
-            properties["policy"] = policy
-            definitions.merge(wanted) { $1 }
-            schema["properties"] = properties
-            schema["$defs"] = definitions
-            try JSONSerialization.data(
-                withJSONObject: schema,
-                options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-            ).write(to: file)
-        }
-        #expect(properties["policy"] as? NSDictionary == policy)
-        for (name, definition) in wanted {
-            #expect(definitions[name] as? NSDictionary == definition, "\(name)")
-        }
-    }
-
-    static func plain(_ value: JSONValue) throws -> NSDictionary {
-        let data = Data(JSONText.line(value).utf8)
-        return try #require(JSONSerialization.jsonObject(with: data) as? NSDictionary)
     }
 
     @Test(arguments: Match.Key.allCases)
@@ -73,11 +45,13 @@ struct PolicyReferenceTests {
     }
 
     @Test func `a description is told behind the words of its rule`() throws {
-        let file = "policy:\n  rules:\n    - name: a\n      description: |\n        Ticket 7:\n"
+        let file =
+            "policy:\n  rules:\n    - name: a\n      description: |\n        Ticket 7:\n"
             + "        noisy host\n      match: { port: 7 }\n      action: drop\n"
         let configuration = try ConfigFile.parse(file, path: "test.yaml")
         #expect(
-            PolicyWords.describe(configuration)[1] == "  1. a: port 7 -> drop  # Ticket 7: noisy host")
+            PolicyWords.describe(configuration)[1]
+                == "  1. a: port 7 -> drop  # Ticket 7: noisy host")
     }
 
     @Test(arguments: ActionWord.allCases)

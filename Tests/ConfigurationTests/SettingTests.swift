@@ -3,7 +3,7 @@ import Foundation
 import Support
 import Testing
 
-@testable import Control
+@testable import Configuration
 
 @Suite("Settings")
 struct SettingTests {

@@ -2,7 +2,7 @@ import Foundation
 import Support
 import Testing
 
-@testable import Control
+@testable import Configuration
 @testable import Sluice
 
 /// What tells people of settings says what the table says.
@@ -30,15 +30,8 @@ struct SettingsReferenceTests {
 
     @Test func `the schema`() throws {
         let path = "deploy/schema/sluice.schema.json"
-        let written = try JSONDecoder().decode(
-            Read.self, from: Data(contentsOf: Self.root.appending(path: path)))
-        guard case .object(let schema) = written.value,
-            case .object(let properties)? = schema["properties"],
-            case .object(let definitions)? = schema["$defs"], let policy = properties["policy"]
-        else { throw Failure(.usage, "no schema in \(path)") }
         let made = ConfigSchema.schema(
-            policy: policy,
-            definitions: definitions.filter { ConfigSchema.definitions[$0.key] == nil })
+            policy: PolicySchema.definition, definitions: PolicySchema.definitions)
         try expect(path, toSay: JSONText.pretty(made) + "\n")
     }
 
@@ -67,28 +60,6 @@ struct SettingsReferenceTests {
             let value = setting.placeholder == nil ? [] : ["given"]
             let run = try Run.parse(["--\(word)"] + value)
             #expect(run.flags == [word: value.first ?? "true"])
-        }
-    }
-
-    /// JSON as it stands in a file.
-    private struct Read: Decodable {
-        let value: JSONValue
-
-        init(from decoder: any Decoder) throws {
-            let container = try decoder.singleValueContainer()
-            if let bool = try? container.decode(Bool.self) {
-                value = .bool(bool)
-            } else if let integer = try? container.decode(Int.self) {
-                value = .integer(integer)
-            } else if let number = try? container.decode(Double.self) {
-                value = .number(number)
-            } else if let text = try? container.decode(String.self) {
-                value = .string(text)
-            } else if let list = try? container.decode([Read].self) {
-                value = .array(list.map(\.value))
-            } else {
-                value = .object(try container.decode([String: Read].self).mapValues(\.value))
-            }
         }
     }
 }

@@ -4,7 +4,9 @@ import Support
 import Testing
 import Wire
 
-@testable import Control
+@testable import Configuration
+@testable import Explain
+@testable import RuleEngine
 
 @Suite("Config file")
 struct ConfigTests {

@@ -4,7 +4,9 @@ import SluiceTesting
 import Support
 import Testing
 
-@testable import Control
+@testable import Appliance
+@testable import Configuration
+@testable import RuleEngine
 
 @Suite("Reload")
 struct ReloadTests {
