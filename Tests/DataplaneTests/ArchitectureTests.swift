@@ -1,15 +1,19 @@
 import Foundation
 import Testing
 
-/// Arrows go one way: Wire <- PacketIO <- Dataplane, and none of them leads to Foundation, to a
-/// package or to the control side.
+/// Arrows go one way: Wire <- PacketIO <- Dataplane <- RuleEngine, and none of them leads to
+/// Foundation, to a package or to the control side; there Configuration <- Explain, Appliance.
 @Suite("Architecture")
 struct ArchitectureTests {
     static let allowed: [(module: String, imports: Set<String>)] = [
         ("Wire", ["CSluice"]),
         ("PacketIO", ["CSluice", "Synchronization", "Wire"]),
+        ("Dataplane", ["CSluice", "PacketIO", "Synchronization", "Wire"]),
         // CVectorscan only with the trait of that name.
-        ("Dataplane", ["CSluice", "CVectorscan", "PacketIO", "Synchronization", "Wire"]),
+        (
+            "RuleEngine",
+            ["CSluice", "CVectorscan", "Dataplane", "PacketIO", "Synchronization", "Wire"]
+        ),
         ("Support", ["CSluice", "Foundation", "Glibc", "PacketIO"]),
         ("Capture", ["Glibc", "Wire"]),
         ("Verification", ["Wire"]),
@@ -21,7 +25,30 @@ struct ArchitectureTests {
                 "Synchronization", "Verification", "Wire",
             ]
         ),
-        ("SluiceCore", ["Dataplane", "PacketIO", "Wire"]),
+        // Text to values: no thread, no socket, no NIO.
+        (
+            "Configuration",
+            [
+                "CSluice", "Capture", "Dataplane", "Glibc", "Logging", "PacketIO", "RuleEngine",
+                "Support", "Wire", "Yams",
+            ]
+        ),
+        (
+            "Explain",
+            [
+                "Capture", "Configuration", "Dataplane", "Foundation", "PacketIO", "RuleEngine",
+                "Support", "Wire",
+            ]
+        ),
+        (
+            "Appliance",
+            [
+                "CSluice", "Configuration", "Dataplane", "Dispatch", "Foundation", "Glibc",
+                "Logging", "NIOCore", "NIOHTTP1", "NIOPosix", "PacketIO", "RuleEngine", "Support",
+                "Synchronization", "Wire",
+            ]
+        ),
+        ("SluiceCore", ["Dataplane", "PacketIO", "RuleEngine", "Wire"]),
         ("SluiceTesting", ["CSluice", "SluiceCore"]),
     ]
 

@@ -77,13 +77,26 @@ import Verification
         }
     }
 
-    /// First fragment and atomic fragment header in one chain: a fragment still.
+    /// RFC 8200 §4.1 has one at most, and hosts differ in what they make of two.
     @Test func twoFragmentHeaders() {
-        for chain in [[1, 0], [0, 1]] as [[UInt8]] {
+        for chain in [[1, 0], [0, 1], [0, 0]] as [[UInt8]] {
             let packet = PacketBuilder.udp6(
                 9, 3000, weakly, extensions: chain.map { (44, [0, 0, 0, $0, 1, 2, 3, 4]) })
-            #expect(BlogOracle.expect(packet) == .forward(packet))
+            #expect(BlogOracle.expect(packet) == .drop)
         }
+    }
+
+    /// RFC 2675 §4: over IPv6 a length of 0 runs to the end of the packet.
+    @Test func withoutLength() {
+        func endless(_ text: [UInt8]) -> [UInt8] {
+            var packet = PacketBuilder.udp6(9, 3000, text)
+            packet.replaceSubrange(44..<46, with: [0, 0])
+            return packet
+        }
+        #expect(BlogOracle.expect(endless(weakly)) == .drop)
+        #expect(BlogOracle.expect(endless(Array("do drop me".utf8))) == .drop)
+        let calm = endless(Array("hello".utf8))
+        #expect(BlogOracle.expect(calm) == .forward(calm))
     }
 
     @Test func neverRewritten() {
