@@ -211,6 +211,11 @@ private enum RandomRule {
     static func make(_ index: Int, _ dice: inout some RandomNumberGenerator) -> Rule {
         var rule = Rule("r\(index)")
         rule.match = match(&dice)
+        if Int.random(in: 0..<4, using: &dice) == 0 {
+            var refused = match(&dice)
+            for key in [.payload, .sample, .rate] as [Match.Key] { refused[key] = nil }
+            rule.match.not = refused
+        }
         rule.terminal = [.forward, .drop, .drop, nil].randomElement(using: &dice)!
         rule.isDryRun = Int.random(in: 0..<10, using: &dice) == 0
         return rule

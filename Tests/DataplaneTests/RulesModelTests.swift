@@ -119,6 +119,16 @@ enum RandomPolicy {
     }
 
     private static func match(_ generator: inout some RandomNumberGenerator) -> Match {
+        var match = conditions(&generator)
+        if Int.random(in: 0..<4, using: &generator) == 0 {
+            var refused = conditions(&generator)
+            refused.payload = nil
+            match.not = refused
+        }
+        return match
+    }
+
+    private static func conditions(_ generator: inout some RandomNumberGenerator) -> Match {
         var match = Match()
         func some() -> Bool { Int.random(in: 0..<5, using: &generator) == 0 }
         if some() {
@@ -226,6 +236,9 @@ struct NaiveRules {
     }
 
     static func holds(_ match: Match, _ f: Facts) -> Bool {
+        for condition in match.not?.conditions ?? [] where holds(Match([condition]), f) {
+            return false
+        }
         if let protocols = match.protocols, !protocols.contains(f.number) { return false }
         if let version = match.version, version != f.version { return false }
         func has(_ ranges: [AddressRange], _ address: UInt128) -> Bool {

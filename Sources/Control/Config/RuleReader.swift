@@ -108,7 +108,8 @@ struct RuleReader {
     /// A payload can grow or shrink only where nobody counts its bytes: not in TCP.
     private func checkReplacements(_ field: ConfigField, _ rule: Rule) {
         guard !rule.replacements.isEmpty else { return }
-        let protocols = rule.match.protocols ?? [IPProtocol.tcp, IPProtocol.udp]
+        let named = rule.match.protocols ?? [IPProtocol.tcp, IPProtocol.udp]
+        let protocols = named.intersection(rule.match.not?.protocols?.inverted ?? .all)
         if let fragment = rule.match.fragment, fragment != .none {
             field.fail("fragments are never rewritten: this replace has no effect")
         }
@@ -139,7 +140,7 @@ struct RuleReader {
         func complain(_ text: String) {
             if !complaints.contains(text) { complaints.append(text) }
         }
-        for condition in match.conditions {
+        for condition in match.conditions where condition.key != .not {
             let needs = condition.needs
             if let protocols = match.protocols, condition.key != .protocols,
                 needs.protocols.intersection(protocols).isEmpty

@@ -2,6 +2,7 @@
 struct ActionTables {
     private(set) var lengths: [LengthRange] = []
     private(set) var headerChecks: [HeaderCheck] = []
+    private(set) var refusedICMP: [Match.ICMP] = []
     private(set) var bytes: [UInt8] = []
     private(set) var replacements: [CompiledReplacement] = []
     private var limitCount: Int32 = 0
@@ -17,9 +18,11 @@ struct ActionTables {
         }
         compiled.lengths = ActionTables.append(
             (match.lengths ?? []).map {
-                LengthRange(lowest: $0.lowerBound, highest: $0.upperBound)
+                LengthRange(lowest: UInt16($0.lowerBound), highest: UInt16($0.upperBound))
             }, to: &lengths)
         compiled.headerChecks = ActionTables.append(match.headerChecks, to: &headerChecks)
+        compiled.refusedICMP = ActionTables.append(
+            match.refusedICMP.map { [$0] } ?? [], to: &refusedICMP)
         let list = rule.replacements.map {
             CompiledReplacement(find: add($0.find), with: add($0.with))
         }

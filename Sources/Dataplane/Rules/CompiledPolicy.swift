@@ -57,6 +57,7 @@ struct CompiledPolicy: ~Copyable {
     let rules: Table<CompiledRule>
     let lengths: Table<LengthRange>
     let headerChecks: Table<HeaderCheck>
+    let refusedICMP: Table<Match.ICMP>
     let payload: PayloadTable
     /// Of replacements.
     let bytes: Table<UInt8>
@@ -130,6 +131,7 @@ extension CompiledPolicy {
         rules = memory.table(zip(policy.rules, byRule).map { actions.add($0, $1) })
         lengths = memory.table(actions.lengths)
         headerChecks = memory.table(actions.headerChecks)
+        refusedICMP = memory.table(actions.refusedICMP)
         bytes = memory.table(actions.bytes)
         replacements = memory.table(actions.replacements)
         self.limits = memory.table(limits)
@@ -176,11 +178,16 @@ extension CompiledPolicy {
         _ matches: [CompiledMatch], _ rows: inout RowPool, _ memory: TableMemory
     ) -> EndpointTable {
         var naming: [UInt64: [Int]] = [:]
+        var refusing: [UInt64: [Int]] = [:]
         for (bit, match) in matches.enumerated() {
             for endpoint in match.endpoints ?? [] { naming[endpoint, default: []].append(bit) }
+            for endpoint in match.refusedEndpoints { refusing[endpoint, default: []].append(bit) }
         }
         let others = rows.row { matches[$0].endpoints == nil }
-        let named = naming.mapValues { rows.row(others, with: $0) }
+        var named = naming.mapValues { rows.row(others, with: $0) }
+        for (endpoint, bits) in refusing {
+            named[endpoint] = rows.row(named[endpoint] ?? others, without: bits)
+        }
         return EndpointTable(named, other: others, memory)
     }
 }

@@ -12,9 +12,11 @@ struct CompiledRule: BitwiseCopyable {
     var sampleEvery: UInt32 = 0
     /// Index in `limits`; negative without.
     var limit: Int32 = -1
-    /// From `first` up to `end` of `lengths`, `headerChecks`, `replacements`.
+    /// From `first` up to `end` of `lengths`, `headerChecks`, `refusedICMP`,
+    /// `replacements`.
     var lengths = Slice()
     var headerChecks = Slice()
+    var refusedICMP = Slice()
     var replacements = Slice()
 
     /// Conditions that are looked at rule by rule.
@@ -25,6 +27,7 @@ struct CompiledRule: BitwiseCopyable {
         static let icmp = Asks(rawValue: 4)
         static let lengths = Asks(rawValue: 8)
         static let header = Asks(rawValue: 16)
+        static let refusedICMP = Asks(rawValue: 32)
     }
 
     struct Slice: BitwiseCopyable {

@@ -30,6 +30,8 @@ public struct Match: Equatable, Sendable {
         case dscp(ByteSet)
         case fragment(Fragment)
         case flow(Flow)
+        /// None of the conditions in it may hold. They are those of headers and `flow`.
+        case not(Match)
         /// The first packet of a flow, and every n-th after it; both directions count.
         case sample(UInt32)
         /// Packets that exceed a limit. Only a packet for which all else holds, and that no
@@ -48,7 +50,11 @@ public struct Match: Equatable, Sendable {
         case tcpFlags = "tcp-flags"
         case icmp, payload
         case lengths = "length"
-        case ttl, dscp, fragment, flow, sample, rate
+        case ttl, dscp, fragment, flow, not, sample, rate
+
+        /// Keys that cannot stand in `not`: payload is searched for what is asked, and the others
+        /// depend on what else holds.
+        public static var refusedInNot: [Key] { [.payload, .not, .sample, .rate] }
 
         public static func < (a: Key, b: Key) -> Bool {
             allCases.firstIndex(of: a)! < allCases.firstIndex(of: b)!
@@ -98,6 +104,7 @@ extension Match.Condition {
         case .dscp: .dscp
         case .fragment: .fragment
         case .flow: .flow
+        case .not: .not
         case .sample: .sample
         case .rate: .rate
         }
@@ -121,7 +128,23 @@ extension Match.Condition {
                 protocols: [IPProtocol.udp, IPProtocol.tcp], transport: UDPHeader.length,
                 text: payload.strings.map(\.count).min() ?? 0)
         case .flow, .sample, .rate: Needs(wholeFlows: true)
+        case .not(let refused):
+            refused.conditions.reduce(into: Needs()) { $0.add($1.needsToFail) }
         case .endpoints, .lengths, .ttl, .dscp, .fragment: Needs()
+        }
+    }
+}
+
+extension Match.Condition {
+    /// What a packet must be so that the condition does not hold.
+    fileprivate var needsToFail: Needs {
+        switch self {
+        case .protocols(let protocols): Needs(protocols: protocols.inverted)
+        case .version(let version): Needs(hasV4: version != 4, hasV6: version != 6)
+        case .flow, .sample, .rate: Needs(wholeFlows: true)
+        case .source, .destination, .address, .sourcePorts, .destinationPorts, .ports, .endpoints,
+            .tcpFlags, .icmp, .payload, .lengths, .ttl, .dscp, .fragment, .not:
+            Needs()
         }
     }
 }
@@ -197,6 +220,10 @@ extension Match {
     public var flow: Flow? {
         get { if case .flow(let value)? = self[.flow] { value } else { nil } }
         set { self[.flow] = newValue.map(Condition.flow) }
+    }
+    public var not: Match? {
+        get { if case .not(let value)? = self[.not] { value } else { nil } }
+        set { self[.not] = newValue.map(Condition.not) }
     }
     public var sampleEvery: UInt32? {
         get { if case .sample(let value)? = self[.sample] { value } else { nil } }

@@ -178,7 +178,8 @@ extension PolicySet {
 }
 
 extension Policy {
-    /// Of what there is more than there is room for; nil = of nothing.
+    /// What keeps it from being compiled: more of something than there is room for, or a condition
+    /// in `not` that cannot stand there. Nil = nothing.
     public var excess: String? {
         guard rules.count <= Rules.capacity else {
             return "\(rules.count) rules, but \(Rules.capacity) are the most"
@@ -186,6 +187,10 @@ extension Policy {
         var count = 0
         var bytes = 0
         for rule in rules {
+            for condition in rule.match.not?.conditions ?? []
+            where Match.Key.refusedInNot.contains(condition.key) {
+                return "rule '\(rule.name)': \(condition.key.rawValue) cannot stand in not"
+            }
             count += rule.match.payload?.strings.count ?? 0
             bytes += rule.match.payload?.strings.reduce(0) { $0 + $1.count } ?? 0
             bytes += rule.replacements.reduce(0) { $0 + $1.find.count + $1.with.count }

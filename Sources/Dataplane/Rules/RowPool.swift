@@ -36,6 +36,11 @@ struct RowPool {
         changed(row, bits) { $0 | $1 }
     }
 
+    /// Another row without these bits.
+    mutating func row(_ row: UInt32, without bits: [Int]) -> UInt32 {
+        changed(row, bits) { $0 & ~$1 }
+    }
+
     /// Another row with a bit turned.
     private mutating func row(_ row: UInt32, turning bit: Int) -> UInt32 {
         changed(row, [bit]) { $0 ^ $1 }
@@ -111,7 +116,7 @@ struct RowPool {
         var changes: [Change] = []
         for (bit, list) in ranges.enumerated() {
             // Merged, a bit turns on and off in turn.
-            for range in RowPool.merged(list ?? []) {
+            for range in IntervalSet.merged(list ?? []) {
                 changes.append(Change(at: range.lowerBound, bit: bit))
                 if range.upperBound < last {
                     changes.append(Change(at: range.upperBound + 1, bit: bit))
@@ -143,23 +148,5 @@ struct RowPool {
         var row: UInt32 = 0
         var bit = -1
         var next: UInt32 = 0
-    }
-
-    private static func merged(_ ranges: [ClosedRange<UInt128>]) -> [ClosedRange<UInt128>] {
-        var result: [ClosedRange<UInt128>] = []
-        result.reserveCapacity(ranges.count)
-        // Long lists come from files, most of which are in order.
-        let isInOrder = zip(ranges, ranges.dropFirst()).allSatisfy {
-            $0.lowerBound <= $1.lowerBound
-        }
-        for range in isInOrder ? ranges : ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
-            if let end = result.last?.upperBound, end == .max || range.lowerBound <= end + 1 {
-                let start = result.removeLast().lowerBound
-                result.append(start...max(end, range.upperBound))
-            } else {
-                result.append(range)
-            }
-        }
-        return result
     }
 }

@@ -11,8 +11,13 @@ extension CompiledPolicy {
         }
         if rule.sampleEvery > 0, flow.packets % rule.sampleEvery != 0 { return false }
         if let icmp = rule.icmp, !icmp.holds(packet) { return false }
-        guard !rule.asks.isDisjoint(with: [.lengths, .header]) else { return true }
+        guard !rule.asks.isDisjoint(with: [.lengths, .header, .refusedICMP]) else { return true }
         if rule.asks.contains(.lengths), !isAnyLength(rule.lengths, packet.length) { return false }
+        if rule.asks.contains(.refusedICMP),
+            refusedICMP[Int(rule.refusedICMP.first)].holds(packet)
+        {
+            return false
+        }
         return !rule.asks.contains(.header) || areHeaderFieldsHeld(rule.headerChecks, packet)
     }
 

@@ -62,6 +62,7 @@ extension Match.Key {
         case .dscp: DSCPKey.self
         case .fragment: FragmentKey.self
         case .flow: FlowStateKey.self
+        case .not: NotKey.self
         case .sample: SampleKey.self
         case .rate: RateKey.self
         }
@@ -89,6 +90,7 @@ extension Match.Condition {
         case .dscp(let value): DSCPKey(dscp: value)
         case .fragment(let value): FragmentKey(fragment: value)
         case .flow(let value): FlowStateKey(flow: value)
+        case .not(let value): NotKey(refused: value)
         case .sample(let value): SampleKey(every: value)
         case .rate(let value): RateKey(rate: value)
         }
