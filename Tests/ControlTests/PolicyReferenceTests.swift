@@ -73,11 +73,13 @@ struct PolicyReferenceTests {
     }
 
     @Test func `a description is told behind the words of its rule`() throws {
-        let file = "policy:\n  rules:\n    - name: a\n      description: |\n        Ticket 7:\n"
+        let file =
+            "policy:\n  rules:\n    - name: a\n      description: |\n        Ticket 7:\n"
             + "        noisy host\n      match: { port: 7 }\n      action: drop\n"
         let configuration = try ConfigFile.parse(file, path: "test.yaml")
         #expect(
-            PolicyWords.describe(configuration)[1] == "  1. a: port 7 -> drop  # Ticket 7: noisy host")
+            PolicyWords.describe(configuration)[1]
+                == "  1. a: port 7 -> drop  # Ticket 7: noisy host")
     }
 
     @Test(arguments: ActionWord.allCases)

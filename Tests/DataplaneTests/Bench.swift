@@ -56,7 +56,7 @@ where Processor.Configuration == NoConfiguration {
     }
 }
 
-/// The counters of SPEC §5's identity, at one moment or between two.
+/// The counters that add up (what came in went out or was dropped), at one moment or between two.
 struct Tally: Equatable {
     var received: UInt64
     var receivedBytes: UInt64

@@ -272,8 +272,8 @@ struct ParserTests {
         #expect(seen == parsers)
     }
 
-    /// The label is the enum's case in snake case; SPEC Appendix B has the closed list.
-    @Test func `labels are the names of SPEC Appendix B`() {
+    /// The label is the enum's case in snake case: a closed list.
+    @Test func `labels are the names of the closed list`() {
         let names = [
             "outer_malformed", "outer_checksum", "source_not_allowed", "geneve_malformed",
             "geneve_version", "geneve_control", "geneve_critical_option", "geneve_protocol",

@@ -12,9 +12,12 @@ enum RandomPacket {
     ]
     static let ports: [UInt16] = [0, 53, 80, 443, 1000, 3000, 40_000, 65_535]
 
-    static func make(_ generator: inout some RandomNumberGenerator) -> [UInt8] {
+    /// - Parameter isMarked: with a TTL and a DSCP of their own.
+    static func make(
+        _ generator: inout some RandomNumberGenerator, isMarked: Bool = false
+    ) -> [UInt8] {
         var inner = inner(&generator)
-        mark(&inner, &generator)
+        if isMarked { mark(&inner, &generator) }
         var packet = PacketBuilder(inner)
         packet.options[0] = .endpoint(UInt64.random(in: 1...4, using: &generator))
         var bytes = packet.bytes()
@@ -378,7 +381,7 @@ struct RulesModelTests {
             let naive = NaiveRules(policy: policy)
             var bench = try RuleBench(policy)
             for _ in 0..<(rules > 1000 ? 60 : 100) {
-                let packet = RandomPacket.make(&generator)
+                let packet = RandomPacket.make(&generator, isMarked: true)
                 let before = (0..<rules).map { bench.snapshot.hits(rule: $0) }
                 let outcome = bench.outcome(of: packet)
                 let hits = (0..<rules).map { bench.snapshot.hits(rule: $0) > before[$0] }
@@ -390,7 +393,9 @@ struct RulesModelTests {
                 }
                 let facts = NaiveRules.facts(of: packet)
                 let expected = naive.evaluate(facts)
-                #expect(hits == expected.hits, "\(facts)")
+                #expect(
+                    hits == expected.hits,
+                    "\(facts) \(rules < 4 ? policy.rules.map(\.match.conditions) : [])")
                 switch expected.terminal {
                 case .drop: #expect(outcome == .dropped(.rule))
                 case nil where policy.dropsByDefault && facts.kind != .later:

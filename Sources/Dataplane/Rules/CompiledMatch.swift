@@ -107,7 +107,7 @@ struct CompiledMatch {
 
             destinationPorts = CompiledMatch.ports(destinationPorts, without: ranges)
         case .endpoints(let list):
-            if asksEndpoints {
+            if endpoints != nil {
                 endpoints?.removeAll { list.contains($0) }
             } else {
                 refusedEndpoints = list
@@ -171,7 +171,7 @@ struct CompiledMatch {
         var properties: CompiledPolicy.Properties = []
         if asksTCPFlags { properties.insert(.tcpFlags) }
         if asksFragments { properties.insert(.fragments) }
-        if endpoints != nil { properties.insert(.endpoints) }
+        if asksEndpoints { properties.insert(.endpoints) }
         if sourcePorts != nil { properties.insert(.sourcePorts) }
         if destinationPorts != nil { properties.insert(.destinationPorts) }
         if ports != nil { properties.insert(.ports) }

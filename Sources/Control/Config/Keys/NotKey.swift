@@ -26,7 +26,8 @@ struct NotKey: MatchKey {
     static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
         guard let fields = field.section(MatchKeys.names) else { return nil }
         guard !fields.isEmpty else {
-            return field.fail("expected keys of match, such as {port: 22}, found none")
+            field.missing("expected keys of match, such as {port: 22}, found none", fields)
+            return nil
         }
         for key in others {
             fields[key.rawValue]?.fail("cannot stand in not: write a rule of its own before this")

@@ -4,10 +4,10 @@ import SluiceTesting
 import Testing
 import Wire
 
-/// Every line of the reference table of what the seed appliance did to a packet
-/// (`reference/seed.md` §5.3), and what ours does instead.
-@Suite("What the seed got wrong")
-struct SeedTests {
+/// What becomes of the packets that a network has every day, and of those that it should not have,
+/// under the built-in policy.
+@Suite("Everyday packets")
+struct EverydayPacketTests {
     private func passesUntouched(
         _ inner: [UInt8]..., sourceLocation: SourceLocation = #_sourceLocation
     ) throws {

@@ -2,8 +2,8 @@ import Dataplane
 import SluiceTesting
 import Testing
 
-@Suite("What a review found")
-struct ReviewTests {
+@Suite("Packet loop")
+struct PacketLoopTests {
     @Test(
         "a packet from ourselves is dropped, or it would circle for ever",
         arguments: [0x0A4D_0002, 0x7F00_0001] as [UInt32])
