@@ -49,7 +49,7 @@ struct ArchitectureTests {
             ]
         ),
         ("SluiceCore", ["Dataplane", "PacketIO", "RuleEngine", "Wire"]),
-        ("SluiceTesting", ["CSluice", "SluiceCore"]),
+        ("SluiceTesting", ["CSluice", "RuleEngine", "SluiceCore"]),
     ]
 
     static let sources = URL(filePath: #filePath).deletingLastPathComponent()
