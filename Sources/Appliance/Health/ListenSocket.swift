@@ -1,5 +1,5 @@
-import Configuration
 import CSluice
+import Configuration
 import PacketIO
 import Support
 
