@@ -117,8 +117,8 @@ struct AdviceTests {
         var claims = 0
         for _ in 0..<60 {
             var configuration = Configuration()
-            configuration.policy.main.dropsByDefault = Bool.random(using: &dice)
-            configuration.policy.main.rules = (0..<12).map { RandomRule.make($0, &dice) }
+            configuration.policy.main = RandomPolicy.make(
+                &dice, rules: 12, keys: Match.Key.allCases.filter { $0 != .rate })
             let silent = Set(
                 (Shadows.of(configuration.policy) + Impossible.of(configuration.policy)).map {
                     String($0.split(separator: " ")[1])
@@ -128,7 +128,7 @@ struct AdviceTests {
             var judge = try CaptureJudge(configuration, packets: 100)
             for time in 0..<50 {
                 let judgement = judge.judge(
-                    RandomRule.packet(&dice), at: UInt64(time) * 1_000_000)
+                    RandomPacket.make(&dice, isMarked: true), at: UInt64(time) * 1_000_000)
                 for rule in judgement.matched { #expect(!silent.contains("r\(rule)")) }
             }
         }
@@ -205,113 +205,5 @@ struct AdviceTests {
         #expect(line.hasSuffix("in all"))
         let auto = try MemoryWords.describe(Configuration(), "f")
         #expect(auto.contains("as many as this host would have"))
-    }
-}
-
-/// Rules and packets from few values, nested in each other.
-private enum RandomRule {
-    static func make(_ index: Int, _ dice: inout some RandomNumberGenerator) -> Rule {
-        var rule = Rule("r\(index)")
-        rule.match = match(&dice)
-        if Int.random(in: 0..<4, using: &dice) == 0 {
-            var refused = match(&dice)
-            for key in [.payload, .sample, .rate] as [Match.Key] { refused[key] = nil }
-            rule.match.not = refused
-        }
-        rule.terminal = [.forward, .drop, .drop, nil].randomElement(using: &dice)!
-        rule.isDryRun = Int.random(in: 0..<10, using: &dice) == 0
-        return rule
-    }
-
-    private static func match(_ dice: inout some RandomNumberGenerator) -> Match {
-        var match = Match()
-        func some() -> Bool { Int.random(in: 0..<5, using: &dice) == 0 }
-        func ports() -> [ClosedRange<UInt16>] {
-            [[50...60], [53...53], [52...53, 54...60], [80...80], [53...53, 80...80]]
-                .randomElement(using: &dice)!
-        }
-        func addresses() -> [AddressRange] {
-            let v4 =
-                [(0x0A00_0000, 8), (0x0A01_0000, 16), (0x0A01_0101, 32), (0, 0)] as [(UInt128, Int)]
-            let pick = v4.randomElement(using: &dice)!
-            let one = AddressRange(isIPv6: false, address: pick.0, length: pick.1)
-            let six = AddressRange(isIPv6: true, address: 0xFD << 120, length: 8)
-            return [[one], [one, six], [six]].randomElement(using: &dice)!
-        }
-        if some() {
-            match.protocols = ByteSet(
-                [[17], [6], [17, 6], [1], [1, 58]].randomElement(using: &dice)!)
-        }
-        if some() { match.version = Bool.random(using: &dice) ? 4 : 6 }
-        if some() { match.source = addresses() }
-        if some() { match.destination = addresses() }
-        if some() { match.address = addresses() }
-        if some() { match.sourcePorts = ports() }
-        if some() { match.destinationPorts = ports() }
-        if some() { match.ports = ports() }
-        if some() { match.endpoints = [[1], [1, 2], [2]].randomElement(using: &dice)! }
-        if some() {
-            match.lengths = [[20...40], [20...30, 31...60], [36...36]].randomElement(using: &dice)!
-        }
-        if some() {
-            match.ttl = [[64], ByteSet(1...64), ByteSet(0...63)].randomElement(using: &dice)!
-        }
-        if some() { match.dscp = [[0], [0, 8], [46]].randomElement(using: &dice)! }
-        if some() {
-            let texts = ["me", "drop me", "DROP", "x"].map { Array($0.utf8) }
-            match.payload = Match.Payload(
-                [texts.randomElement(using: &dice)!], ignoresCase: Bool.random(using: &dice))
-        }
-        if some() {
-            match.tcpFlags = Match.TCPFlags(
-                set: [0, 2, 18].randomElement(using: &dice)!,
-                clear: [0, 4].randomElement(using: &dice)!)
-        }
-        if some() {
-            match.icmp = Match.ICMP()
-            match.icmp?.types = [nil, ByteSet([0, 8]), ByteSet([8, 3]), ByteSet([3])]
-                .randomElement(using: &dice)!
-            match.icmp?.sequenceEvery = [nil, 2, 4].randomElement(using: &dice)!
-        }
-        if some() {
-            match.fragment = [.first, .later, .any, Match.Fragment.none].randomElement(
-                using: &dice)!
-        }
-        if some() { match.flow = Bool.random(using: &dice) ? .new : .established }
-        if some() { match.sampleEvery = [1, 2].randomElement(using: &dice)! }
-        return match
-    }
-
-    static func packet(_ dice: inout some RandomNumberGenerator) -> [UInt8] {
-        let text = Array(["me", "drop me", "DROP ME", "", "x"].randomElement(using: &dice)!.utf8)
-        let ports = [53, 54, 80, 1000] as [UInt16]
-        let (a, b) = (ports.randomElement(using: &dice)!, ports.randomElement(using: &dice)!)
-        let hosts = [0x0A01_0101, 0x0A01_0202, 0x0A02_0101, 0xC0A8_0101] as [UInt32]
-        let (from, to) = (hosts.randomElement(using: &dice)!, hosts.randomElement(using: &dice)!)
-        let sequence = UInt16.random(in: 0...8, using: &dice)
-        let inner: [UInt8]
-        switch Int.random(in: 0..<8, using: &dice) {
-        case 0: inner = PacketBuilder.udp6(a, b, text)
-        case 1:
-            inner = PacketBuilder.tcp4(
-                a, b, text, flags: [2, 18, 16, 6].randomElement(using: &dice)!, source: from,
-                destination: to)
-        case 2:
-            inner = PacketBuilder.icmp4(
-                type: [0, 8, 3].randomElement(using: &dice)!, sequence: sequence, text)
-        case 3:
-            inner = PacketBuilder.icmp6(
-                type: [128, 129, 1].randomElement(using: &dice)!, sequence: sequence, text)
-        case 4:
-            inner = PacketBuilder.udp4(
-                a, b, text, flagsAndOffset: 0x2000, source: from, destination: to)
-        case 5:
-            inner = PacketBuilder.ipv4(
-                source: from, destination: to, protocolNumber: 17, text, flagsAndOffset: 8)
-        default: inner = PacketBuilder.udp4(a, b, text, source: from, destination: to)
-        }
-        var packet = PacketBuilder(inner)
-        packet.options[0] = .endpoint(UInt64.random(in: 1...3, using: &dice))
-        return packet.bytes()
     }
 }
