@@ -56,15 +56,35 @@ def test_every_sysctl_exists_and_has_a_reason():
             explained = False
 
 
+def read(page):
+    """What man shows of a page, which it must not warn of."""
+    shown = run("man", "--warnings", "-l", page, env={**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"})
+    assert shown.stderr == ""
+    return re.sub(r".\x08", "", shown.stdout)
+
+
 @pytest.mark.parametrize("program", ["sluice", "sluice-gen", "sluice-gwlb"])
 def test_the_manual_page_says_what_the_help_says(program, dist, tmp_path):
     package = dist("sluice_*.deb" if program == "sluice" else "sluice-tools_*.deb")
     run("dpkg-deb", "-x", package, tmp_path)
-    page = tmp_path / f"usr/share/man/man8/{program}.8.gz"
-    shown = run("man", "--warnings", "-l", page, env={**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"})
-    assert shown.stderr == ""
-    text = re.sub(r".\x08", "", shown.stdout)
+    text = read(tmp_path / f"usr/share/man/man8/{program}.8.gz")
     helped = run(tmp_path / "usr/bin" / program, "--help").stdout
     for word in set(re.findall(r"(?<!\S)--[a-z][a-z-]+", helped)) - {"--help"}:
         assert word in text, word
     assert "SEE ALSO" in text
+    assert program != "sluice" or "sluice.yaml(5)" in text
+
+
+def test_the_manual_page_of_the_file_has_every_key(dist, tmp_path):
+    run("dpkg-deb", "-x", dist("sluice_*.deb"), tmp_path)
+    text = read(tmp_path / "usr/share/man/man5/sluice.yaml.5.gz")
+    settings, policy = ((ROOT / "docs" / name).read_text() for name in ("settings.md", "policy.md"))
+    keys = re.findall(r"^\| `([^`]+)`", settings, re.M) + re.findall(r"^### `([^`]+)`$", policy, re.M)
+    assert {"listen.interface", "log.format", "default", "rate"} <= set(keys)
+    for key in keys:
+        assert re.search(rf"^ +{re.escape(key)}( |$)", text, re.M), key
+    flowed = " ".join(text.split())
+    flags = re.findall(r"`(--[^`]+|SLUICE_[^`]+)`", settings)
+    for words in [*flags, *re.findall(r"^Example: `(.+)`$", policy, re.M)]:
+        assert words in flowed, words
+    assert "UPDATE_REFERENCE" not in text, "how the pages are made is not for the reader of this one"

@@ -9,7 +9,8 @@ FILES = """
     /etc/sluice /etc/sluice/sluice.yaml /usr/bin/sluice /usr/lib/sluice /usr/lib/sluice/set-nic
     /usr/lib/sysctl.d/60-sluice.conf /usr/lib/systemd/system/sluice.service
     /usr/lib/systemd/system/sluice-nic@.service /usr/lib/sysusers.d/sluice.conf
-    /usr/share/man/man8/sluice.8.gz /usr/share/sluice/sluice.schema.json /usr/share/licenses/sluice/LICENSE
+    /usr/share/man/man5/sluice.yaml.5.gz /usr/share/man/man8/sluice.8.gz
+    /usr/share/sluice/sluice.schema.json /usr/share/licenses/sluice/LICENSE
 """.split()
 
 
