@@ -2,6 +2,9 @@
 #define _GNU_SOURCE
 #include "CSluice.h"
 
+#include <stdio.h>
+#include <sys/uio.h>
+
 int sluice_signal_descriptor(const int *signals, int count) {
     sigset_t set;
     sigemptyset(&set);
@@ -29,6 +32,10 @@ void sluice_write_error_line(const char *line, size_t length) {
     // A pipe that polls writable takes PIPE_BUF bytes at once.
     struct pollfd p = {2, POLLOUT, 0};
     if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLOUT)) return;
-    ssize_t ignored = write(2, line, length < 4096 ? length : 4096);
+    // Of a longer line the beginning, and its line feed, in one piece.
+    struct iovec parts[2] = {{(void *)line, length <= 4096 ? length : 4095}, {(void *)"\n", length <= 4096 ? 0 : 1}};
+    ssize_t ignored = writev(2, parts, 2);
     (void)ignored;
 }
+
+int sluice_output_is_written(void) { return fflush(stdout) == 0 && !ferror(stdout); }

@@ -107,7 +107,7 @@ enum PrefixFile {
     private static let mostComplaints = 10
 
     static func read(_ path: String) throws(ConfigErrors) -> [AddressRange] {
-        let bytes = try FileBytes.read(path, limit: limit)
+        let bytes = try FileBytes.readText(path, limit: limit)
         var ranges: [AddressRange] = []
         var errors: [String] = []
         for (index, line) in bytes.split(separator: 10, omittingEmptySubsequences: false)

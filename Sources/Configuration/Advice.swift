@@ -7,7 +7,8 @@ package enum Advice {
     /// - Parameter mtu: the largest inner packet sent after a rewrite.
     package static func of(_ set: PolicySet, mtu: Int) -> [String] {
         set.rules.flatMap { rule in
-            [splitText(rule)].compactMap { $0 } + replacements(of: rule, mtu: mtu)
+            [splitText(rule)].compactMap { $0 } + addresses(of: rule) + characters(of: rule)
+                + replacements(of: rule, mtu: mtu)
         }
     }
 
@@ -18,6 +19,41 @@ package enum Advice {
         }
         return "rule \(rule.name): payload is matched packet by packet: a text that is split "
             + "over TCP segments is not found"
+    }
+
+    /// What looks like all addresses, or like an address of the other version, and is not.
+    private static func addresses(of rule: Rule) -> [String] {
+        let mapped = AddressRange(isIPv6: true, address: 0xFFFF << 32, length: 96)
+        let allOfIPv4 = AddressRange(isIPv6: false, address: 0, length: 0)
+        var notes: [String] = []
+        for ranges in [rule.match.source, rule.match.destination, rule.match.address] {
+            guard let ranges else { continue }
+            if ranges.contains(where: {
+                $0.isIPv6 && mapped.first <= $0.first && $0.last <= mapped.last
+            }) {
+                notes.append(
+                    "rule \(rule.name): ::ffff:a.b.c.d never is an IPv4 packet: write a.b.c.d")
+            }
+            if ranges.contains(allOfIPv4), !ranges.contains(where: \.isIPv6) {
+                notes.append("rule \(rule.name): 0.0.0.0/0 is all of IPv4 and none of IPv6")
+            }
+        }
+        return notes
+    }
+
+    /// Texts with characters that somebody may have meant as bytes: "\xff" in double quotes is
+    /// YAML's escape of a character, which has two bytes in UTF-8.
+    private static func characters(of rule: Rule) -> [String] {
+        let texts = (rule.match.payload?.strings ?? []) + rule.replacements.map(\.find)
+        let text = texts.first { bytes in
+            String(validating: bytes, as: UTF8.self)?.unicodeScalars
+                .contains { (0x80...0xFF).contains($0.value) } ?? false
+        }
+        guard let text else { return [] }
+        return [
+            "rule \(rule.name): characters beyond ASCII are looked for as UTF-8, here "
+                + "\(Words.quote(text, limit: 40)): for a byte write \\xHH in single quotes"
+        ]
     }
 
     private static func replacements(of rule: Rule, mtu: Int) -> [String] {

@@ -22,7 +22,7 @@ public enum ConfigFile {
     }
 
     static func text(of path: String) throws(ConfigErrors) -> String {
-        let bytes = try FileBytes.read(path, limit: limit)
+        let bytes = try FileBytes.readText(path, limit: limit)
         guard let text = String(validating: bytes, as: UTF8.self) else {
             let lines = bytes.split(separator: 10, omittingEmptySubsequences: false)
             let wrong = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
@@ -40,9 +40,10 @@ public enum ConfigFile {
         configuration.file = path
         configuration.processor = ProcessorSection(path: path)
         guard let root = try YAMLText.compose(text, path) else {
-            configuration.isEmpty = true
-            _ = try configuration.processor.read(policy: nil, processor.read)
-            return configuration
+            // Most likely a file that somebody is writing: it would silently forward everything.
+            throw ConfigErrors([
+                "\(path): says nothing: to take over the defaults, say so (policy: {})"
+            ])
         }
         let problems = Problems(path: path)
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""

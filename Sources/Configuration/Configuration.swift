@@ -14,8 +14,6 @@ public struct Configuration: Sendable {
     package var file: String?
     /// Path of the control socket; nil = the default one.
     package var control: String?
-    /// The file says nothing at all.
-    package var isEmpty = false
     /// Where each setting that somebody gave was given, by its name in the table.
     var places: [String: SettingPlace] = [:]
 

@@ -9,4 +9,10 @@ enum FileBytes {
             throw ConfigErrors([error.description])
         }
     }
+
+    /// As `read`, without the byte order mark that some editors put in front of UTF-8.
+    static func readText(_ path: String, limit: Int) throws(ConfigErrors) -> ArraySlice<UInt8> {
+        let bytes = try read(path, limit: limit)
+        return bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+    }
 }

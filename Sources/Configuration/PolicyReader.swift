@@ -6,6 +6,8 @@ import Wire
 extension ConfigReader {
     func readPolicy(_ field: ConfigField, _ configuration: inout Configuration) {
         let keys = PolicyKey.allCases.map(\.rawValue)
+        // Most likely the beginning of a file that somebody is writing.
+        if field.isNull { return field.fail("says nothing: for the defaults write policy: {}") }
         guard let fields = field.section(keys) else { return }
         // Counters are named after rules, so a name belongs to one rule of the whole file.
         var names: [String: Int] = [:]
@@ -42,6 +44,9 @@ extension ConfigReader {
         policy.dropsUnknownTCP =
             fields["on-unknown-tcp"]?.choice(PolicyKey.unknownTCPWords) ?? false
         let reader = RuleReader(folder: folder)
+        if let rules = fields["rules"], rules.isNull {
+            rules.fail("says nothing: for no rules write rules: []")
+        }
         for field in fields["rules"]?.list("rules") ?? [] {
             guard let rule = reader.read(field) else { continue }
             if let line = names[rule.name] {

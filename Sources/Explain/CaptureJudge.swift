@@ -56,8 +56,8 @@ struct CaptureJudge: ~Copyable {
     mutating func judge(_ packet: [UInt8], at time: UInt64) -> Judgement {
         let first = start ?? time
         start = first
-        // As on a host that has been up for a second.
-        let now = 1_000_000_000 + (time > first ? time - first : 0)
+        // As on a host that has been up for a second, and that never is up for centuries.
+        let now = 1_000_000_000 + min(time > first ? time - first : 0, 1 << 62)
         worker.io.clock = max(worker.io.clock, now)
         worker.io.put(packet)
         _ = worker.runBurst()

@@ -30,6 +30,7 @@ struct Program {
             case let check as Check: try check.run(self)
             default: try command.run()
             }
+            try StandardDescriptors.flush()
             exit(0)
         } catch let failure as Failure {
             failure.printAndExit(program: name)

@@ -84,8 +84,18 @@ struct ConfigTests {
         #expect(words[0].hasPrefix("\(path): valid"))
     }
 
-    @Test(arguments: ["", "# nothing\n", "policy:\n", "policy: {}\nlisten: {}\n"])
-    func `an empty file means the defaults`(text: String) throws {
+    /// Most likely a file that somebody is writing: it would forward everything.
+    @Test(arguments: [
+        "", "# nothing\n", "\n\n", "policy:\n", "policy:\n  rules:\n",
+        "policy:\n  default: drop\n  rules:\n",
+    ])
+    func `a file that says nothing is refused`(text: String) throws {
+        let errors = #expect(throws: ConfigErrors.self) { try parse(text) }
+        #expect(errors?.description.contains("says nothing") == true)
+    }
+
+    @Test(arguments: ["policy: {}\n", "policy: {}\nlisten: {}\n", "policy: { rules: [] }\n"])
+    func `a file may ask for the defaults`(text: String) throws {
         let configuration = try parse(text)
         #expect(configuration.policy == PolicySet())
         #expect(configuration.run.settings.mtu == 8500)

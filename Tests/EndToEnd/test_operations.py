@@ -86,6 +86,33 @@ def test_sigterm_drains(fresh, own_gateway, io):
     assert time.monotonic() - began >= 5
 
 
+def test_other_signals_end_nothing(fresh, running):
+    for number in (signal.SIGUSR2, signal.SIGALRM, signal.SIGUSR1):
+        running.send_signal(number)
+    wait_until(lambda: "status: udp, 2 workers: " in running.text, "SIGUSR1 logs a status line")
+    assert fresh.health()[0] == 200
+    assert running.running
+
+
+def test_a_long_log_line_keeps_its_end(fresh, tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text("policy: {}\n" + "".join(f"unknown-{i}-{'x' * 900}: 1\n" for i in range(9)))
+    checked = run(BIN / "sluice", "check", path, check=False)
+    assert checked.returncode == 78
+    assert checked.stderr.endswith("\n") and len(checked.stderr.splitlines()) == 9
+
+
+def test_a_full_disk_is_told(tmp_path):
+    path = tmp_path / "right.yaml"
+    path.write_text("policy: {}\n")
+    with open("/dev/full", "w") as full:
+        checked = subprocess.run(
+            [BIN / "sluice", "check", path], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert checked.returncode == 71
+    assert "cannot write to standard output" in checked.stderr
+
+
 def test_drain_ends_at_its_timeout_though_packets_come(fresh, own_gateway):
     program = fresh.start_appliance("--io", "udp", "--drain-minimum", 1, "--drain-timeout", 3)
     program.send_signal(signal.SIGTERM)
@@ -274,6 +301,37 @@ def test_garbage_delays_no_probe(fresh, running, garbage):
         check_probe(fresh)
     assert running.running
     assert "Fatal error" not in running.text
+
+
+def ask(lab, request):
+    """The status codes of all answers to these bytes."""
+    answer = b""
+    with lab.connect(timeout=5) as client, contextlib.suppress(OSError):
+        client.sendall(request)
+        while data := client.recv(65536):
+            answer += data
+    return [int(line.split()[1]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.")]
+
+
+HOST = b"Host: appliance\r\n"
+REQUESTS = {  # what is asked, and the code of the one answer
+    "origin-form": (b"GET /health?x=1 HTTP/1.1\r\n" + HOST + b"\r\n", 200),
+    "absolute-form": (b"GET http://192.0.2.1:8080/metrics HTTP/1.1\r\n" + HOST + b"\r\n", 200),
+    "absolute-form-bare": (b"GET http://192.0.2.1 HTTP/1.1\r\n" + HOST + b"\r\n", 200),
+    "absolute-form-query": (b"GET http://appliance?x HTTP/1.1\r\n" + HOST + b"\r\n", 200),
+    "absolute-form-unknown": (b"GET http://appliance/no HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+    "old-without-host": (b"GET /health HTTP/1.0\r\n\r\n", 200),
+    "old-with-two-hosts": (b"GET /health HTTP/1.0\r\n" + HOST + HOST + b"\r\n", 400),
+    "without-host": (b"GET /health HTTP/1.1\r\n\r\n", 400),
+    "two-hosts": (b"GET /health HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400),
+    "long-header": (b"GET /health HTTP/1.1\r\n" + HOST + b"X: " + b"y" * 20_000 + b"\r\n\r\n", 431),
+    "pipelined": ((b"GET /health HTTP/1.1\r\n" + HOST + b"\r\n") * 300, 200),
+}
+
+
+@pytest.mark.parametrize(("request_", "code"), REQUESTS.values(), ids=REQUESTS.keys())
+def test_a_connection_gets_one_answer(fresh, running, request_, code):
+    assert ask(fresh, request_) == [code]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -68,9 +68,23 @@ private final class ByteLimit: ChannelInboundHandler, Sendable {
     private let received = NIOLoopBoundCount()
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let isOver = received.value > ByteLimit.limit
         received.value += unwrapInboundIn(data).readableBytes
-        guard received.value <= ByteLimit.limit else { return context.close(promise: nil) }
-        context.fireChannelRead(data)
+        guard received.value > ByteLimit.limit else { return context.fireChannelRead(data) }
+        if !isOver { refuse(context) }
+    }
+
+    /// Says why (RFC 6585 §5) and reads no more. Closing at once could take the answer back: what is
+    /// unread turns the end of a connection into a reset.
+    private func refuse(_ context: ChannelHandlerContext) {
+        let text =
+            "HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
+            + "Content-Length: 0\r\n\r\n"
+        _ = context.channel.setOption(.autoRead, value: false)
+        let channel = context.channel
+        context.writeAndFlush(NIOAny(channel.allocator.buffer(string: text)))
+            .whenComplete { _ in channel.close(mode: .output, promise: nil) }
+        _ = channel.eventLoop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
     }
 }
 
@@ -85,12 +99,16 @@ private final class Responder: ChannelInboundHandler, Sendable {
     typealias OutboundOut = HTTPServerResponsePart
 
     private let gauges: Gauges
+    private let answers = NIOLoopBoundCount()
 
     init(gauges: Gauges) { self.gauges = gauges }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         // The head says all; a body is not read.
         guard case .head(let request) = unwrapInboundIn(data) else { return }
+        // A connection gets one answer, however many requests came with the first.
+        guard answers.value == 0 else { return }
+        answers.value = 1
         let answer = respond(to: request)
         var headers = HTTPHeaders()
         headers.add(name: "Content-Type", value: answer.type)
@@ -120,7 +138,10 @@ private final class Responder: ChannelInboundHandler, Sendable {
         guard request.method == .GET || request.method == .HEAD else {
             return Answer(status: .methodNotAllowed, type: "text/plain", body: "only GET here\n")
         }
-        switch request.uri.split(separator: "?", omittingEmptySubsequences: false)[0] {
+        guard Responder.hasHost(request) else {
+            return Answer(status: .badRequest, type: "text/plain", body: "one Host, please\n")
+        }
+        switch Responder.path(of: request.uri) {
         case "/health", "/":
             let health = gauges.health
             return Answer(
@@ -137,6 +158,25 @@ private final class Responder: ChannelInboundHandler, Sendable {
                 status: .notFound, type: "text/plain",
                 body: "try /health, /metrics or /status\n")
         }
+    }
+
+    /// RFC 9112 §3.2: one Host in HTTP/1.1, and never two.
+    private static func hasHost(_ request: HTTPRequestHead) -> Bool {
+        let count = request.headers["host"].count
+        return request.version.minor == 0 ? count <= 1 : count == 1
+    }
+
+    /// Of a target in origin form, "/health?x", or in absolute form, "http://host/health" (RFC 9112
+    /// §3.2).
+    private static func path(of target: String) -> Substring {
+        var rest = target[...]
+        if let scheme = rest.firstRange(of: "://"), !rest.hasPrefix("/") {
+            let authority = rest[scheme.upperBound...]
+            rest =
+                authority.firstIndex(where: { "/?".contains($0) }).map { authority[$0...] } ?? "/"
+        }
+        let path = rest.prefix { $0 != "?" }
+        return path.isEmpty ? "/" : path
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

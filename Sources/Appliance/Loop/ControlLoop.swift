@@ -93,6 +93,11 @@ struct ControlLoop: ~Copyable {
         case SIGHUP:
             wantsReload = true
             return false
+        case SIGUSR1:
+            logStatus()
+            return false
+        case SIGUSR2, SIGALRM:
+            return false
         case SIGTERM where drain == nil:
             let now = sluice_monotonic_ns()
             drain = Drain(limits: limits, now: now, packets: gauges.packetsReceived)
@@ -104,6 +109,16 @@ struct ControlLoop: ~Copyable {
             log.info("stopping at once")
             return true
         }
+    }
+
+    private func logStatus() {
+        let readings = gauges.read()
+        let counts =
+            "generation \(readings.reloads.generation), "
+            + "received \(readings.total(.packetsReceived)), "
+            + "forwarded \(readings.total(.packetsForwarded)), dropped \(readings.dropped), "
+            + "flows \(readings.total(.flowsLive))"
+        log.info("status: \(status(gauges.health)); \(counts)")
     }
 
     /// What cannot be followed is served as before.

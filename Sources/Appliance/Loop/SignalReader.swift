@@ -1,13 +1,14 @@
 import CSluice
 import Support
 
-/// SIGTERM, SIGINT and SIGHUP as something to poll. Made before any thread starts, so that all
-/// threads inherit the mask and none is interrupted.
+/// Signals as something to poll: those that mean something, and those that would end the process
+/// undrained if nobody took them. Made before any thread starts, so that all threads inherit the
+/// mask and none is interrupted.
 struct SignalReader: ~Copyable {
     private let descriptor: Int32
 
     init() throws(Failure) {
-        let numbers = [SIGTERM, SIGINT, SIGHUP]
+        let numbers = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM]
         descriptor = sluice_signal_descriptor(numbers, Int32(numbers.count))
         guard descriptor >= 0 else { throw Failure(.system, "cannot read signals") }
     }

@@ -107,12 +107,6 @@ final class ConfigurationControl: Sendable {
     }
 
     private func publish(_ new: Configuration, _ workers: [WorkerThread]) throws {
-        // Most likely a file that somebody is writing: it would silently forward everything.
-        guard !new.isEmpty || loader.path == nil else {
-            throw ConfigErrors([
-                "\(loader.path ?? ""): empty: to take over the defaults, say so (policy: {})"
-            ])
-        }
         let old = state.withLock { $0.configuration }
         let changed = LiveChange.refused(from: old, to: new)
         guard changed.isEmpty else {

@@ -240,6 +240,9 @@ void sluice_hold_standard_descriptors(void);
 // Never fails: a log reader that died or sleeps must not hold up the appliance.
 void sluice_write_error_line(const char *line, size_t length);
 
+// Whether all that was printed has been taken: a full disk or a closed pipe refuses.
+int sluice_output_is_written(void);
+
 // Datagrams that the socket has dropped so far, for want of room or by its filter. HOT: one system
 // call, made a few times a second.
 SLUICE_HOT uint32_t sluice_socket_drops(int fd);
