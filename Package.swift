@@ -10,6 +10,8 @@ let hot: [SwiftSetting] = [
     .strictMemorySafety(),
     .enableExperimentalFeature("Lifetimes"),
 ]
+/// The control side: every unsafe use is marked and says why it is sound.
+let safe: [SwiftSetting] = [.strictMemorySafety()]
 
 let package = Package(
     name: "sluice",
@@ -66,14 +68,14 @@ let package = Package(
             dependencies: [
                 "CSluice", "Wire", "PacketIO", "Dataplane", "RuleEngine", "Capture", "Support",
                 "Yams", .product(name: "Logging", package: "swift-log"),
-            ]),
+            ], swiftSettings: safe),
         // What sluice check says: a policy in words, and what it does to the packets of a capture.
         .target(
             name: "Explain",
             dependencies: [
                 "Wire", "PacketIO", "Dataplane", "RuleEngine", "Capture", "Configuration",
                 "Support",
-            ]),
+            ], swiftSettings: safe),
         // The process around the workers: start, loop, health, reload, metrics.
         .target(
             name: "Appliance",
@@ -84,7 +86,7 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
-            ]),
+            ], swiftSettings: safe),
 
         // The library faces.
         .target(name: "SluiceCore", dependencies: ["Wire", "PacketIO", "Dataplane", "RuleEngine"]),

@@ -85,9 +85,10 @@ package enum AddressText {
         guard text.count <= 45, text.allSatisfy({ $0 > 0 && $0 < 128 }) else { return nil }
         var address = in6_addr()
         let characters = text.map { CChar(bitPattern: $0) } + [0]
-        guard inet_pton(AF_INET6, characters, &address) == 1 else { return nil }
-        return withUnsafeBytes(of: address) { bytes in
-            bytes.reduce(UInt128(0)) { $0 << 8 | UInt128($1) }
+        // Sound: the text ends with a zero, and inet_pton writes the one in6_addr that it is given.
+        guard unsafe inet_pton(AF_INET6, characters, &address) == 1 else { return nil }
+        return unsafe withUnsafeBytes(of: address) { bytes in
+            unsafe bytes.reduce(UInt128(0)) { $0 << 8 | UInt128($1) }
         }
     }
 
@@ -95,7 +96,8 @@ package enum AddressText {
         guard isIPv6 else { return IPv4Address.format(UInt32(truncatingIfNeeded: address)) }
         let bytes = (0..<16).map { UInt8(truncatingIfNeeded: address >> UInt128(120 - 8 * $0)) }
         var text = [CChar](repeating: 0, count: 64)
-        bytes.withUnsafeBytes { raw in _ = inet_ntop(AF_INET6, raw.baseAddress, &text, 64) }
+        // Sound: inet_ntop reads 16 bytes and writes no more than the size that it is told.
+        _ = unsafe inet_ntop(AF_INET6, bytes, &text, socklen_t(text.count))
         let characters = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         return String(decoding: characters, as: UTF8.self)
     }

@@ -95,7 +95,8 @@ public enum CPUList {
     /// The CPUs this process may run on.
     public static func allowed() -> [Int] {
         var cpus = [Int32](repeating: 0, count: 1024)
-        let count = sluice_allowed_cpus(&cpus, Int32(cpus.count))
+        // Sound: no more CPUs are written than the array has room for.
+        let count = unsafe sluice_allowed_cpus(&cpus, Int32(cpus.count))
         return cpus.prefix(Int(count)).map(Int.init)
     }
 }

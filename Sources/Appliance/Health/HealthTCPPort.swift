@@ -37,6 +37,7 @@ struct HealthTCPPort: ~Copyable {
 
     private func setReuse(_ value: Int32) {
         var value = value
-        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &value, 4)
+        // Sound: the kernel copies the four bytes of `value` during the call.
+        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &value, 4)
     }
 }

@@ -12,7 +12,8 @@ struct ListenSocket: ~Copyable {
         self.name = name
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var one: Int32 = 1
-        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, 4)
+        // Sound: the kernel copies the four bytes of `one` during the call.
+        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, 4)
         guard sluice_bind_ipv4(descriptor, name.address, name.port) == 0 else {
             let failure = IOFailure("bind the health port \(name)")
             close(descriptor)

@@ -1,5 +1,5 @@
 import CSluice
-import Glibc
+import Foundation
 
 /// Tells systemd how the service fares (sd_notify(3), Type=notify): ready, reloading, stopping, a
 /// line for `systemctl status`, and the watchdog's ping. Where no service manager asked for it,
@@ -23,7 +23,8 @@ struct ServiceManager: ~Copyable {
     ///   - socket: a path, or '@' and an abstract name; nil = no service manager.
     ///   - watchdog: nanoseconds without a ping after which the service is ended; nil = never.
     init(socket: String?, watchdog: UInt64?) {
-        let result = socket.map { sluice_connect_notify($0) } ?? -1
+        // Sound: the name is a C string for the call, which refuses one that is too long.
+        let result = socket.map { unsafe sluice_connect_notify($0) } ?? -1
         descriptor = result >= 0 ? result : nil
         // Half the limit, as sd_watchdog_enabled(3) advises.
         pingInterval = watchdog.map { $0 / 2 }
@@ -31,11 +32,11 @@ struct ServiceManager: ~Copyable {
 
     /// As the environment says.
     init() {
-        func read(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+        let environment = ProcessInfo.processInfo.environment
         // The variables may be inherited from a service that we are only a child of.
-        let isForUs = read("WATCHDOG_PID").map { Int32($0) == getpid() } ?? true
-        let limit = read("WATCHDOG_USEC").flatMap { UInt64($0) }.map { $0 &* 1000 }
-        self.init(socket: read("NOTIFY_SOCKET"), watchdog: isForUs ? limit : nil)
+        let isForUs = environment["WATCHDOG_PID"].map { Int32($0) == getpid() } ?? true
+        let limit = environment["WATCHDOG_USEC"].flatMap { UInt64($0) }.map { $0 &* 1000 }
+        self.init(socket: environment["NOTIFY_SOCKET"], watchdog: isForUs ? limit : nil)
     }
 
     deinit { if let descriptor { close(descriptor) } }
@@ -89,7 +90,8 @@ struct ServiceManager: ~Copyable {
         guard let descriptor else { return }
         while let message = unsent.first {
             let bytes = Array(message.utf8)
-            let sent = send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+            // Sound: send only reads, and no more than the bytes of the array.
+            let sent = unsafe send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
             // A manager that is gone, or another that has taken its place, hears nothing.
             if sent < 0, errno == EAGAIN || errno == ENOBUFS { return }
             unsent.removeFirst()

@@ -9,7 +9,8 @@ struct SignalReader: ~Copyable {
 
     init() throws(Failure) {
         let numbers = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM]
-        descriptor = sluice_signal_descriptor(numbers, Int32(numbers.count))
+        // Sound: the array has the count that is passed with it, and is read during the call.
+        descriptor = unsafe sluice_signal_descriptor(numbers, Int32(numbers.count))
         guard descriptor >= 0 else { throw Failure(.system, "cannot read signals") }
     }
 
@@ -18,7 +19,8 @@ struct SignalReader: ~Copyable {
     /// Until a signal comes, or what the others wait for.
     func wait(milliseconds: Int32, or others: [pollfd]) {
         var entries = [pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)] + others
-        _ = poll(&entries, nfds_t(entries.count), milliseconds)
+        // Sound: poll writes the results into the entries, as many as it is told there are.
+        _ = unsafe poll(&entries, nfds_t(entries.count), milliseconds)
     }
 
     func next() -> Int32? {

@@ -30,7 +30,8 @@ enum CardAllowances {
     static func statistics(of interface: String) -> [(name: String, value: UInt64)] {
         var names = [CChar](repeating: 0, count: room * nameLength)
         var values = [UInt64](repeating: 0, count: room)
-        let count = Int(sluice_card_statistics(interface, &names, &values, Int32(room)))
+        // Sound: both arrays have `room` entries, and a card with more of them writes none.
+        let count = unsafe Int(sluice_card_statistics(interface, &names, &values, Int32(room)))
         return (0..<max(0, count)).map { i in
             let bytes = names[i * nameLength..<(i + 1) * nameLength].prefix { $0 != 0 }
             return (String(decoding: bytes.map { UInt8(bitPattern: $0) }, as: UTF8.self), values[i])

@@ -1,4 +1,3 @@
-import CSluice
 import Configuration
 import Foundation
 import Logging
@@ -38,15 +37,7 @@ public struct LineLogHandler: LogHandler {
 
     /// RFC 3339, UTC, milliseconds.
     private static func timestamp() -> String {
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        var parts = tm()
-        gmtime_r(&now.tv_sec, &parts)
-        func two(_ n: Int32) -> String { n < 10 ? "0\(n)" : "\(n)" }
-        let date = "\(1900 + parts.tm_year)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-        let time = "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
-        let thousandths = String(1000 + now.tv_nsec / 1_000_000).dropFirst()
-        return "\(date)T\(time).\(thousandths)Z"
+        Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 }
 

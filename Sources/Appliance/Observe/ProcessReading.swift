@@ -16,7 +16,8 @@ public struct ProcessReading: Sendable {
     static func now() -> ProcessReading {
         var reading = ProcessReading()
         var usage = timespec()
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &usage)
+        // Sound: this call and getrlimit fill in the one structure that they are given.
+        _ = unsafe clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &usage)
         reading.cpuSeconds = Double(usage.tv_sec) + Double(usage.tv_nsec) / 1e9
         let pages = ProcFile.read("/proc/self/statm").split(separator: " ").compactMap {
             UInt64($0)
@@ -28,14 +29,10 @@ public struct ProcessReading: Sendable {
         }
         reading.startTime = startTime()
         var limit = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        _ = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         reading.maxDescriptors = UInt64(limit.rlim_cur)
-        if let directory = opendir("/proc/self/fd") {
-            while readdir(directory) != nil { reading.openDescriptors += 1 }
-            closedir(directory)
-            // ".", ".." and the directory itself.
-            reading.openDescriptors -= 3
-        }
+        // One of them reads this directory.
+        reading.openDescriptors = max(0, Directory.names("/proc/self/fd").count - 1)
         return reading
     }
 

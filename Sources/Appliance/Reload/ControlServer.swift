@@ -110,13 +110,15 @@ struct ControlServer: ~Copyable {
 
     private static func hasHungUp(_ descriptor: Int32) -> Bool {
         var entry = pollfd(fd: descriptor, events: 0, revents: 0)
-        return poll(&entry, 1, 0) > 0 && Int32(entry.revents) & (POLLHUP | POLLERR) != 0
+        // Sound: poll is told of the one entry that it fills in.
+        return unsafe poll(&entry, 1, 0) > 0 && Int32(entry.revents) & (POLLHUP | POLLERR) != 0
     }
 
     /// The command, once the request is whole. What is no request is answered here.
     private mutating func read(_ i: Int, now: UInt64) -> String? {
         var chunk = [UInt8](repeating: 0, count: 4096)
-        let count = recv(clients[i].descriptor, &chunk, chunk.count, Int32(MSG_DONTWAIT))
+        // Sound: recv writes at most as many bytes as the chunk has.
+        let count = unsafe recv(clients[i].descriptor, &chunk, chunk.count, Int32(MSG_DONTWAIT))
         if count < 0, errno == EAGAIN || errno == EINTR, now < clients[i].deadline { return nil }
         guard count > 0 else {
             // Too slow, or at the end: who has closed the sending half only may read this.
@@ -149,8 +151,9 @@ struct ControlServer: ~Copyable {
     /// Sends as much as finds room.
     private mutating func write(_ i: Int) {
         while !clients[i].output.isEmpty {
-            let count = clients[i].output.withUnsafeBytes {
-                send(
+            // Sound: the bytes stay where they are while the closure runs, and send only reads them.
+            let count = unsafe clients[i].output.withUnsafeBytes {
+                unsafe send(
                     clients[i].descriptor, $0.baseAddress, $0.count,
                     Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
             }

@@ -22,8 +22,9 @@ struct ControlSocket: Sendable {
         guard path.utf8.count <= 107 else {
             throw Failure(.usage, "control socket \(path): a path of at most 107 bytes is possible")
         }
-        if path == ControlSocket.defaultPath { mkdir("/run/sluice", 0o755) }
-        let client = sluice_connect_unix(path)
+        // Sound: the paths are C strings for the calls, and at most 107 bytes fit an address.
+        if path == ControlSocket.defaultPath { _ = unsafe mkdir("/run/sluice", 0o755) }
+        let client = ControlSocket.connect(path)
         if client >= 0 { close(client) }
         // EAGAIN: somebody listens, with a full queue.
         guard client < 0, -client != EAGAIN else {
@@ -35,10 +36,10 @@ struct ControlSocket: Sendable {
         guard [ENOENT, ECONNREFUSED].contains(-client) else {
             throw Failure(
                 .system,
-                "control socket \(path): \(String(cString: strerror(-client))): "
+                "control socket \(path): \(ControlSocket.reason(-client)): "
                     + "name another with --control")
         }
-        let listener = sluice_listen_unix(path)
+        let listener = unsafe sluice_listen_unix(path)
         guard listener >= 0 else {
             throw Failure(IOFailure("listen on control socket \(path)", errno: -listener))
         }
@@ -47,5 +48,20 @@ struct ControlSocket: Sendable {
     }
 
     /// The socket's file goes with the appliance.
-    func remove() { unlink(path) }
+    func remove() {
+        // Sound: the path is a C string for the call.
+        _ = unsafe unlink(path)
+    }
+
+    /// A descriptor, or -errno.
+    static func connect(_ path: String) -> Int32 {
+        // Sound: the path is a C string for the call, which refuses one that is too long.
+        unsafe sluice_connect_unix(path)
+    }
+
+    /// What the system says of an errno.
+    static func reason(_ errno: Int32) -> String {
+        // Sound: strerror gives a C string, which is copied at once.
+        unsafe String(cString: strerror(errno))
+    }
 }

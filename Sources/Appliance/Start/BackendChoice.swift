@@ -68,7 +68,8 @@ struct BackendChoice: ~Copyable {
                     + "--interface (`ip link` lists them)")
         }
         for name in interfaces {
-            let type = sluice_interface_type(name)
+            // Sound: the name is a C string for the call, which cuts it to the kernel's length.
+            let type = unsafe sluice_interface_type(name)
             guard type == ARPHRD_ETHER || type == ARPHRD_LOOPBACK else {
                 throw Failure(
                     .usage,

@@ -12,7 +12,8 @@ struct InstanceLock: ~Copyable {
 
     init() throws(Failure) {
         let socket = try InstanceLock.openSocket()
-        guard sluice_bind_abstract(socket.raw, InstanceLock.name) == 0 else {
+        // Sound: the name is a C string for the call, and much shorter than an address.
+        guard unsafe sluice_bind_abstract(socket.raw, InstanceLock.name) == 0 else {
             throw Failure(
                 .system,
                 "another appliance, \(InstanceLock.holder()), runs in this network namespace: "
@@ -44,7 +45,10 @@ struct InstanceLock: ~Copyable {
         let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue)
         let fd = CSluice.socket(AF_UNIX, type, 0)
         defer { close(fd) }
-        guard fd >= 0, sluice_connect_abstract(fd, name) == 0 else { return "busy or stopping" }
+        // Sound: as where the name is bound.
+        guard fd >= 0, unsafe sluice_connect_abstract(fd, name) == 0 else {
+            return "busy or stopping"
+        }
         let pid = sluice_peer_pid(fd)
         guard pid > 0 else { return "of another container" }
         let command = ProcFile.read("/proc/\(pid)/comm").split(separator: "\n").first ?? "process"

@@ -8,10 +8,11 @@ enum Interfaces {
     /// The interfaces that traffic will use: those named, else the one that owns `address`, else
     /// that of the default route, else the only one up besides `lo`; may be none.
     static func resolve(named: [String], address: UInt32) throws(Failure) -> [String] {
-        for name in named where if_nametoindex(name) == 0 {
+        // Sound: the names are C strings for the calls, which refuse or cut those too long.
+        for name in named where unsafe if_nametoindex(name) == 0 {
             throw Failure(.system, "there is no interface \(name): `ip link` lists them")
         }
-        for name in named where sluice_interface_flags(name) & Int32(IFF_UP) == 0 {
+        for name in named where unsafe sluice_interface_flags(name) & Int32(IFF_UP) == 0 {
             throw Failure(.system, "interface \(name) is down: `ip link set \(name) up`")
         }
         guard named.isEmpty else {
@@ -43,22 +44,25 @@ enum Interfaces {
     /// One entry per IPv4 address.
     private static func list() -> [Entry] {
         var head: UnsafeMutablePointer<ifaddrs>?
-        guard getifaddrs(&head) == 0 else { return [] }
-        defer { freeifaddrs(head) }
+        // Sound: the list and all that it points to live until freeifaddrs.
+        guard unsafe getifaddrs(&head) == 0 else { return [] }
+        defer { unsafe freeifaddrs(head) }
         var entries: [Entry] = []
-        var next = head
-        while let entry = next {
-            next = entry.pointee.ifa_next
-            guard let name = entry.pointee.ifa_name, let address = entry.pointee.ifa_addr,
-                Int32(address.pointee.sa_family) == AF_INET
+        var next = unsafe head
+        while let entry = unsafe next {
+            unsafe next = entry.pointee.ifa_next
+            guard let name = unsafe entry.pointee.ifa_name,
+                let address = unsafe entry.pointee.ifa_addr,
+                unsafe Int32(address.pointee.sa_family) == AF_INET
             else { continue }
-            let ip = address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
-                UInt32(bigEndian: $0.pointee.sin_addr.s_addr)
+            // Sound: the family says that this is a sockaddr_in.
+            let ip = unsafe address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                unsafe UInt32(bigEndian: $0.pointee.sin_addr.s_addr)
             }
-            let flags = entry.pointee.ifa_flags
+            let flags = unsafe entry.pointee.ifa_flags
             entries.append(
                 Entry(
-                    name: String(cString: name), address: ip,
+                    name: unsafe String(cString: name), address: ip,
                     isUp: flags & UInt32(IFF_UP) != 0,
                     isLoopback: flags & UInt32(IFF_LOOPBACK) != 0))
         }
@@ -67,7 +71,13 @@ enum Interfaces {
 
     /// The largest MTU of these; no IPv4 packet is longer than 65,535 bytes.
     static func largestMTU(_ names: [String]) -> Int {
-        min(names.map { Int(sluice_interface_mtu($0)) }.max() ?? 0, 65_535)
+        min(names.map(mtu).max() ?? 0, 65_535)
+    }
+
+    /// Negative when there is no such interface.
+    private static func mtu(of name: String) -> Int {
+        // Sound: the name is a C string for the call, which cuts it to the kernel's length.
+        Int(unsafe sluice_interface_mtu(name))
     }
 
     /// From /proc/net/route: destination and mask zero.
@@ -88,7 +98,7 @@ enum Interfaces {
     ) throws(Failure) -> Int {
         var mtu = mtu
         for name in interfaces {
-            let limit = Int(sluice_interface_mtu(name))
+            let limit = Interfaces.mtu(of: name)
             guard limit > 0, limit < mtu + Encapsulation.overhead else { continue }
             let remedy = "`ip link set \(name) mtu 9001` makes room"
             if isSet {

@@ -4,12 +4,13 @@ import Glibc
 enum ProcFile {
     /// Empty when it cannot be read.
     static func read(_ path: String) -> String {
-        guard let file = fopen(path, "re") else { return "" }
-        defer { fclose(file) }
+        // Sound: the file stays open until the function returns, and fread is told the chunk's size.
+        guard let file = unsafe fopen(path, "re") else { return "" }
+        defer { unsafe fclose(file) }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4096)
         while true {
-            let n = fread(&chunk, 1, chunk.count, file)
+            let n = unsafe fread(&chunk, 1, chunk.count, file)
             guard n > 0 else { return String(decoding: bytes, as: UTF8.self) }
             bytes += chunk.prefix(n)
         }

@@ -40,15 +40,16 @@ func serveWorker<IO: SocketBackend & ~Copyable, Processor: PacketProcessor & ~Co
     let io = try IO(sockets)
     let ringBytes = io.ringByteCount
     let socket = io.socketDescriptor
-    // In memory that is never given back: see WorkerThread.
+    // In memory that is never given back: see WorkerThread. Sound: it is initialized here and
+    // belongs to this thread alone.
     let slot = UnsafeMutablePointer<Worker<IO, Processor>>.allocate(capacity: 1)
-    slot.initialize(
-        to: try Worker(
+    try unsafe slot.initialize(
+        to: Worker(
             index: thread.index, io: io, link: thread.link, flowCapacity: plan.flowsPerWorker,
             seed: plan.seed, counters: thread.counters, node: thread.node))
-    thread.noteOpen(socket: socket, ring: ringBytes, tables: slot.pointee.byteCount)
+    thread.noteOpen(socket: socket, ring: ringBytes, tables: unsafe slot.pointee.byteCount)
     try thread.keepStep()
-    try slot.pointee.io.release()
+    try unsafe slot.pointee.io.release()
     thread.noteRunning()
-    slot.pointee.run(spins: plan.spins, patience: plan.patience) { thread.shouldStop }
+    unsafe slot.pointee.run(spins: plan.spins, patience: plan.patience) { thread.shouldStop }
 }

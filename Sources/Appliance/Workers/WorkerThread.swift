@@ -59,12 +59,13 @@ final class WorkerThread: Sendable {
 
     /// Starts the thread and waits until it has opened its sockets.
     func start(_ body: @escaping @Sendable (WorkerThread) throws -> Void) throws(Failure) {
-        let run = Unmanaged.passRetained(ThreadBody { self.main(body) })
+        // Sound: the closure is kept alive until the thread takes it, which it does once.
+        let run = unsafe Unmanaged.passRetained(ThreadBody { self.main(body) })
         var thread = pthread_t()
-        let result = pthread_create(
+        let result = unsafe pthread_create(
             &thread, nil,
             {
-                Unmanaged<ThreadBody>.fromOpaque($0!).takeRetainedValue().run(); return nil
+                unsafe Unmanaged<ThreadBody>.fromOpaque($0!).takeRetainedValue().run(); return nil
             },
             run.toOpaque())
         guard result == 0 else { throw Failure(IOFailure("start a thread", errno: result)) }
@@ -102,7 +103,8 @@ final class WorkerThread: Sendable {
     // ---- The thread's side.
 
     private func main(_ body: (WorkerThread) throws -> Void) {
-        sluice_name_thread("sluice-w\(index)")
+        // Sound: the name is a C string for the call, and is copied.
+        unsafe sluice_name_thread("sluice-w\(index)")
         let result = sluice_pin(Int32(cpu))
         do {
             guard result == 0 else { throw IOFailure("pin worker to CPU \(cpu)", errno: result) }
