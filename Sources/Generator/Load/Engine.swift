@@ -150,15 +150,17 @@ struct Crew: ~Copyable {
         for box in workers {
             box.start = time
             var thread = pthread_t()
-            let raw = Unmanaged.passRetained(box).toOpaque()
-            let result = pthread_create(
+            // Sound: the thread takes over the reference that passRetained adds, once;
+            // its name is copied.
+            let raw = unsafe Unmanaged.passRetained(box).toOpaque()
+            let result = unsafe pthread_create(
                 &thread, nil,
                 { raw in
-                    let box = Unmanaged<Box>.fromOpaque(raw!).takeRetainedValue()
-                    sluice_name_thread("sluice-gen")
+                    let box = unsafe Unmanaged<Box>.fromOpaque(raw!).takeRetainedValue()
+                    unsafe sluice_name_thread("sluice-gen")
                     box.worker.run(from: box.start)
                     return nil
-                }, raw)
+                }, unsafe raw)
             precondition(result == 0, "the system has no room for a thread")
             threads.append(thread)
         }

@@ -28,7 +28,7 @@ struct Link: Sendable {
         nodes = try Link.nodes(plan, facts)
         try Link.checkSize(plan)
         interface = plan.interface
-        index = Int32(if_nametoindex(plan.interface))
+        index = facts.index
         self.own = own
         peer = try AddressResolution.ask(
             for: plan.target, from: nodes[0], own: own, interface: index, name: plan.interface)
@@ -61,7 +61,8 @@ struct Link: Sendable {
     }
 
     private static func checkSize(_ plan: TrafficPlan) throws(Failure) {
-        let mtu = Int(sluice_interface_mtu(plan.interface))
+        // Sound: the name is a C string for the call.
+        let mtu = unsafe Int(sluice_interface_mtu(plan.interface))
         let needed = plan.largestOuter
         guard mtu >= needed else {
             throw Failure(
@@ -75,6 +76,7 @@ struct Link: Sendable {
 
 /// What the kernel says of an interface.
 struct InterfaceFacts {
+    let index: Int32
     private(set) var isUp = false
     /// Nil when it is not Ethernet.
     private(set) var hardwareAddress: [UInt8]?
@@ -82,31 +84,37 @@ struct InterfaceFacts {
     private(set) var addresses: [UInt32] = []
 
     init(_ name: String) throws(Failure) {
-        guard if_nametoindex(name) != 0 else {
+        // Sound: the name is a C string for the call. The list is ours until freeifaddrs, each entry
+        // has a name, and each address is as long as its family says (getifaddrs(3)).
+        index = unsafe Int32(if_nametoindex(name))
+        guard index != 0 else {
             throw Failure(.system, "there is no interface \(name): `ip link` lists them")
         }
         var head: UnsafeMutablePointer<ifaddrs>?
-        guard getifaddrs(&head) == 0 else { throw Failure(IOFailure("list addresses")) }
-        defer { freeifaddrs(head) }
-        var next = head
-        while let entry = next?.pointee {
-            next = entry.ifa_next
-            guard let address = entry.ifa_addr, String(cString: entry.ifa_name) == name else {
-                continue
-            }
-            if entry.ifa_flags & UInt32(IFF_UP) != 0 { isUp = true }
-            read(UnsafeRawPointer(address), family: Int32(address.pointee.sa_family))
+        guard unsafe getifaddrs(&head) == 0 else { throw Failure(IOFailure("list addresses")) }
+        defer { unsafe freeifaddrs(head) }
+        var next = unsafe head
+        while let entry = unsafe next?.pointee {
+            unsafe next = unsafe entry.ifa_next
+            guard let address = unsafe entry.ifa_addr,
+                unsafe String(cString: entry.ifa_name) == name
+            else { continue }
+            if unsafe entry.ifa_flags & UInt32(IFF_UP) != 0 { isUp = true }
+            unsafe read(UnsafeRawPointer(address), family: Int32(address.pointee.sa_family))
         }
     }
 
+    /// - Parameter address: a whole address of that family.
     private mutating func read(_ address: UnsafeRawPointer, family: Int32) {
+        // Sound: the family says which structure the caller's address is.
         if family == AF_INET {
-            let ip = address.load(as: sockaddr_in.self)
+            let ip = unsafe address.load(as: sockaddr_in.self)
             addresses.append(UInt32(bigEndian: ip.sin_addr.s_addr))
         } else if family == AF_PACKET {
-            let link = address.load(as: sockaddr_ll.self)
+            let link = unsafe address.load(as: sockaddr_ll.self)
             guard link.sll_hatype == UInt16(ARPHRD_ETHER), link.sll_halen == 6 else { return }
-            withUnsafeBytes(of: link.sll_addr) { hardwareAddress = Array($0.prefix(6)) }
+            let bytes = link.sll_addr
+            hardwareAddress = [bytes.0, bytes.1, bytes.2, bytes.3, bytes.4, bytes.5]
         }
     }
 }
@@ -129,7 +137,8 @@ enum AddressResolution {
             }
             let request = request(for: target, from: source, own: own)
             for _ in 0..<attempts {
-                guard send(socket.raw, request, request.count, 0) == request.count else {
+                // Sound: send() reads the array's own count of bytes.
+                guard unsafe send(socket.raw, request, request.count, 0) == request.count else {
                     throw IOFailure("send on \(name)")
                 }
                 if let answer = awaitAnswer(socket.raw, from: target) { return answer }
@@ -162,7 +171,8 @@ enum AddressResolution {
         let deadline = sluice_monotonic_ns() + UInt64(patience) * 1_000_000
         while true {
             var frame = [UInt8](repeating: 0, count: 128)
-            let count = recv(socket, &frame, frame.count, 0)
+            // Sound: recv() writes at most the array's own count of bytes.
+            let count = unsafe recv(socket, &frame, frame.count, 0)
             if count > 0, let answer = answer(Array(frame[0..<count]), from: target) {
                 return answer
             }

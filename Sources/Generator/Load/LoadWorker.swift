@@ -7,12 +7,16 @@ import Wire
 @inline(__always)
 func realtime() -> UInt64 {
     var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
+    // Sound: the time is a variable of its own; this clock exists always.
+    unsafe clock_gettime(CLOCK_REALTIME, &time)
     return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
 }
 
 /// One thread of a run: sends its share of the load and judges what comes back, in turn.
-struct LoadWorker: ~Copyable {
+///
+/// Its memory is allocated at init with the sizes of the plan and freed with the worker, which alone
+/// uses it: safe as long as slots stay below `slots` and flows below `flows`.
+@safe struct LoadWorker: ~Copyable {
     /// Sent at once, at most; and taken from the ring between two bursts.
     static let burst = 64
     static let returns = 128
@@ -92,21 +96,23 @@ struct LoadWorker: ~Copyable {
         // The IP header behind 14 bytes of Ethernet stands at a multiple of 16.
         frameSize = (outer + 16 + 63) & ~63
         slots = min(Self.burst, max(16, (256 << 10) / frameSize))
-        frames = UnsafeMutableRawPointer.allocate(
+        // Sound: headers are written to slots below `slots`, within their first 16 bytes; and zeroes,
+        // which calloc gives, are numbers.
+        unsafe frames = UnsafeMutableRawPointer.allocate(
             byteCount: frameSize * slots, alignment: 64)
         for i in 0..<slots {
             let header = link.peer + link.own + [0x08, 0x00]
-            (frames + i * frameSize + 2).copyMemory(from: header, byteCount: header.count)
+            unsafe (frames + i * frameSize + 2).copyMemory(from: header, byteCount: header.count)
         }
 
-        held = .allocate(capacity: slots)
-        held.initialize(repeating: -1, count: slots)
+        unsafe held = .allocate(capacity: slots)
+        unsafe held.initialize(repeating: -1, count: slots)
         self.thread = UInt32(thread)
         threads = UInt32(plan.threads)
         flows = UInt32((plan.flows - thread + plan.threads - 1) / plan.threads)
         let lanes = Int(flows) * 2 + 2
-        sequences = calloc(lanes, 4)!.assumingMemoryBound(to: UInt32.self)
-        generations = calloc(Int(flows) + 1, 1)!.assumingMemoryBound(to: UInt8.self)
+        unsafe sequences = unsafe calloc(lanes, 4)!.assumingMemoryBound(to: UInt32.self)
+        unsafe generations = unsafe calloc(Int(flows) + 1, 1)!.assumingMemoryBound(to: UInt8.self)
         verifier = Verifier(
             traffic, nodes: link.nodes, thread: thread, memory: Self.memory(plan))
         model = traffic.model
@@ -126,11 +132,12 @@ struct LoadWorker: ~Copyable {
         self.stop = stop
     }
 
+    // Sound: init allocated them, and the last burst has been flushed.
     deinit {
-        frames.deallocate()
-        held.deallocate()
-        free(sequences)
-        free(generations)
+        unsafe frames.deallocate()
+        unsafe held.deallocate()
+        unsafe free(sequences)
+        unsafe free(generations)
     }
 
     /// Packets to remember: those of a few times the lateness, at 2 million a second if need be.
@@ -236,12 +243,15 @@ struct LoadWorker: ~Copyable {
     /// Makes the next packet in the burst's slot `slot`.
     @inline(__always)
     private mutating func add(_ slot: Int, due: UInt64) {
-        let frame = frames + (slot &* frameSize &+ 2)
+        // Sound: slot < slots, each with room for the plan's largest packet and its Ethernet header;
+        // flow < flows; the library deals numbers of its templates. `send` flushes the burst before
+        // it writes a slot again.
+        let frame = unsafe frames + (slot &* frameSize &+ 2)
         if malformedChance > 0, dice.next() & 0xFFFF_FFFF < malformedChance {
-            held[slot] = -1
-            return addMalformed(frame)
+            unsafe held[slot] = -1
+            return unsafe addMalformed(frame)
         }
-        if !replay.isEmpty { return addReplay(frame, due: due) }
+        if !replay.isEmpty { return unsafe addReplay(frame, due: due) }
         let random = dice.next()
         var flow: UInt32
         var isReply: Bool
@@ -251,31 +261,31 @@ struct LoadWorker: ~Copyable {
             flow = popularity.pick(random)
             isReply = bothDirections && random & 1 != 0
         }
-        let lane = sequences + (Int(flow) &* 2 &+ (isReply ? 1 : 0))
-        let sequence = lane.pointee
-        lane.pointee = sequence &+ 1
-        let generation = generations[Int(flow)]
+        let lane = unsafe sequences + (Int(flow) &* 2 &+ (isReply ? 1 : 0))
+        let sequence = unsafe lane.pointee
+        unsafe lane.pointee = sequence &+ 1
+        let generation = unsafe generations[Int(flow)]
         let number = flow &* threads &+ thread
         let kind = model.kind(number)
         let template = variant(kind, number, sequence, random)
         if kinds[kind].isFragmented { unfinished = sequence & 1 == 0 ? (flow, isReply) : nil }
 
         verifier.makeRoom()
-        let entry = verifier.templates + template
-        entry.write(
+        let entry = unsafe verifier.templates + template
+        unsafe entry.write(
             model.identity(number, generation), isReply: isReply,
             mark: Stamp.of(verifier.log.next), sequence: sequence, to: frame + 14,
             holdsOne: held[slot] == template)
-        held[slot] = template
+        unsafe held[slot] = template
         let isDropped =
-            entry.pointee.answer < 0
+            unsafe entry.pointee.answer < 0
             || entry.pointee.dropsEveryFifth && (sequence & 0xFFFF) % 5 == 0
         verifier.log.add(
             Flight(
                 due: due, flow: number, sequence: sequence, template: UInt16(template),
                 generation: generation, isReply: isReply, expectsDrop: isDropped))
-        count(Int(entry.pointee.trafficClass), isDropped, entry.pointee.length)
-        sender.add(frame, length: entry.pointee.length &+ 14)
+        unsafe count(Int(entry.pointee.trafficClass), isDropped, entry.pointee.length)
+        unsafe sender.add(frame, length: entry.pointee.length &+ 14)
     }
 
     /// The template of a flow's packet. Both halves of a datagram have the same choice.
@@ -294,23 +304,21 @@ struct LoadWorker: ~Copyable {
         let number = nextMalformed
         nextMalformed = (number + 1) % verifier.malformedSent.count
         let packet = verifier.traffic.malformed[number]
-        packet.bytes.withUnsafeBytes {
-            (frame + 14).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
-        }
+        // Sound: as add; MalformedCorpus.largest is part of the plan's largest.
+        unsafe (frame + 14).copyMemory(from: packet.bytes, byteCount: packet.bytes.count)
         verifier.malformedSent[number] += 1
         count(Int(TrafficClass.malformed.rawValue), packet.expectsDrop, packet.bytes.count)
-        sender.add(frame, length: packet.bytes.count + 14)
+        unsafe sender.add(frame, length: packet.bytes.count + 14)
     }
 
     private mutating func addReplay(_ frame: UnsafeMutableRawPointer, due: UInt64) {
         let item = replay[nextReplay]
         nextReplay = nextReplay + 1 < replay.count ? nextReplay + 1 : 0
-        item.bytes.withUnsafeBytes {
-            (frame + 14).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
-        }
+        // Sound: as add; the plan's largest packet is the capture's.
+        unsafe (frame + 14).copyMemory(from: item.bytes, byteCount: item.bytes.count)
         verifier.noteReplay(item, due: due)
         count(Int(TrafficClass.replay.rawValue), item.expectsDrop, item.bytes.count)
-        sender.add(frame, length: item.bytes.count + 14)
+        unsafe sender.add(frame, length: item.bytes.count + 14)
     }
 
     @inline(__always)
@@ -341,9 +349,10 @@ struct LoadWorker: ~Copyable {
             let flow = Int(churned % UInt64(flows))
             churned &+= 1
             if let unfinished, Int(unfinished.flow) == flow { continue }
-            generations[flow] &+= 1
-            sequences[flow &* 2] = 0
-            sequences[flow &* 2 &+ 1] = 0
+            // Sound: flow < flows.
+            unsafe generations[flow] &+= 1
+            unsafe sequences[flow &* 2] = 0
+            unsafe sequences[flow &* 2 &+ 1] = 0
         }
     }
 
@@ -359,7 +368,8 @@ struct LoadWorker: ~Copyable {
             else { continue }
             let arrival =
                 UInt64(slot.seconds) &* 1_000_000_000 &+ UInt64(slot.nanoseconds)
-            let view = PacketView(
+            // Sound: `length` bytes of the frame are in its slot, which is ours until giveBack().
+            let view = unsafe PacketView(
                 unsafeBase: slot.bytes + Int(ETH_HLEN), count: slot.length &- Int(ETH_HLEN))
             verifier.judge(view, arrival: arrival, isPartial: slot.checksumIsPartial)
         }

@@ -10,7 +10,8 @@ public final class StopSignal: Sendable {
 
     /// Blocks the two signals in the calling thread and in those that it starts afterwards.
     public init() throws(Failure) {
-        descriptor = sluice_signal_descriptor([SIGINT, SIGTERM], 2)
+        // Sound: two numbers are read, and only within the call.
+        descriptor = unsafe sluice_signal_descriptor([SIGINT, SIGTERM], 2)
         guard descriptor >= 0 else {
             throw Failure(IOFailure("read signals", errno: -descriptor))
         }

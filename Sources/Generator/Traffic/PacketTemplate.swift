@@ -39,8 +39,10 @@ struct FieldSum: BitwiseCopyable {
 /// costs a copy and some additions.
 ///
 /// Offsets count from the first byte of the outer IPv4 header; -1 = has no such field.
-struct PacketTemplate {
-    /// `length` bytes, never freed, never changed after the start.
+///
+/// Copies share `bytes`, which the library that made them frees: safe as long as the library lives.
+@safe struct PacketTemplate {
+    /// `length` bytes, never changed after the start, freed with the library.
     var bytes: UnsafeMutableRawPointer
     /// Outer IPv4 total length.
     var length: Int
@@ -90,6 +92,7 @@ struct PacketTemplate {
 /// Through a pointer, so that each field is read where it is needed and the template never copied.
 extension UnsafeMutablePointer<PacketTemplate> {
     /// Writes a packet of a flow, the `sequence`-th in its direction.
+    /// - Precondition: a template of a library that lives is there.
     /// - Parameters:
     ///   - isReply: from server to client.
     ///   - mark: the packet's stamp, or any other 32 bits.
@@ -100,20 +103,21 @@ extension UnsafeMutablePointer<PacketTemplate> {
         _ flow: FlowIdentity, isReply: Bool, mark: UInt32, sequence: UInt32,
         to out: UnsafeMutableRawPointer, holdsOne: Bool = false
     ) {
-        if !holdsOne { sluice_copy(out, pointee.bytes, pointee.length) }
-        let view = PacketView(unsafeBase: out, count: pointee.length)
-        let innerHeader = writeInnerHeader(flow, isReply, sequence, view)
-        let inner = writeTransport(flow, isReply, mark, sequence, innerHeader, view)
+        // Sound: the template has `length` bytes, and the caller gives room for as many.
+        if !holdsOne { unsafe sluice_copy(out, pointee.bytes, pointee.length) }
+        let view = unsafe PacketView(unsafeBase: out, count: pointee.length)
+        let innerHeader = unsafe writeInnerHeader(flow, isReply, sequence, view)
+        let inner = unsafe writeTransport(flow, isReply, mark, sequence, innerHeader, view)
 
         view.set32(12, flow.node)
-        var header = pointee.outerHeaderSum
+        var header = unsafe pointee.outerHeaderSum
         header.add(flow.node)
         view.set16(10, header.checksum)
         view.set16(20, flow.port)
         view.set64(40, flow.endpoint)
         view.set32(64, flow.cookie)
-        guard pointee.hasOuterChecksum else { return }
-        var sum = pointee.outerSum
+        guard unsafe pointee.hasOuterChecksum else { return }
+        var sum = unsafe pointee.outerSum
         sum.add(inner)
         sum.add(flow.node)
         sum.add(flow.port)
@@ -131,25 +135,26 @@ extension UnsafeMutablePointer<PacketTemplate> {
     private func writeInnerHeader(
         _ flow: FlowIdentity, _ isReply: Bool, _ sequence: UInt32, _ view: PacketView
     ) -> (addresses: FieldSum, all: FieldSum) {
-        view.set32(pointee.source, isReply ? flow.server : flow.client)
-        view.set32(pointee.destination, isReply ? flow.client : flow.server)
+        // Sound: a template is there, as `write` needs.
+        unsafe view.set32(pointee.source, isReply ? flow.server : flow.client)
+        unsafe view.set32(pointee.destination, isReply ? flow.client : flow.server)
         var addresses = FieldSum()
         addresses.add(flow.client)
         addresses.add(flow.server)
         var all = addresses
-        if pointee.identification >= 0 {
+        if unsafe pointee.identification >= 0 {
             // Both halves of a datagram have one.
             let value = sequence >> 1
-            if pointee.version == 4 {
-                view.set16(pointee.identification, UInt16(truncatingIfNeeded: value))
+            if unsafe pointee.version == 4 {
+                unsafe view.set16(pointee.identification, UInt16(truncatingIfNeeded: value))
                 all.add(UInt16(truncatingIfNeeded: value))
             } else {
-                view.set32(pointee.identification, value)
+                unsafe view.set32(pointee.identification, value)
                 all.add(value)
             }
         }
-        if pointee.version == 4 {
-            var header = pointee.innerHeaderSum
+        if unsafe pointee.version == 4 {
+            var header = unsafe pointee.innerHeaderSum
             header.add(all)
             let checksum = header.checksum
             view.set16(Encapsulation.overhead + 10, checksum)
@@ -164,45 +169,46 @@ extension UnsafeMutablePointer<PacketTemplate> {
         _ flow: FlowIdentity, _ isReply: Bool, _ mark: UInt32, _ sequence: UInt32,
         _ header: (addresses: FieldSum, all: FieldSum), _ view: PacketView
     ) -> FieldSum {
+        // Sound: as writeInnerHeader.
         var fields = FieldSum()
-        switch pointee.layout {
+        switch unsafe pointee.layout {
         case .ports:
             let client = UInt32(flow.clientPort)
-            let server = UInt32(pointee.serverPort)
+            let server = unsafe UInt32(pointee.serverPort)
             let ports = isReply ? server << 16 | client : client << 16 | server
-            view.set32(pointee.transport, ports)
+            unsafe view.set32(pointee.transport, ports)
             fields.add(ports)
-            if pointee.segment > 0 {
-                let at = sequence &* pointee.segment
-                view.set32(pointee.transport &+ 4, at)
+            if unsafe pointee.segment > 0 {
+                let at = unsafe sequence &* pointee.segment
+                unsafe view.set32(pointee.transport &+ 4, at)
                 fields.add(at)
             }
         case .echo:
-            let type = UInt16(isReply ? pointee.echoTypes.1 : pointee.echoTypes.0) << 8
-            view.set16(pointee.transport, type)
+            let type = unsafe UInt16(isReply ? pointee.echoTypes.1 : pointee.echoTypes.0) << 8
+            unsafe view.set16(pointee.transport, type)
             fields.add(type)
             let echo = UInt32(flow.clientPort) << 16 | sequence & 0xFFFF
-            view.set32(pointee.transport &+ 4, echo)
+            unsafe view.set32(pointee.transport &+ 4, echo)
             fields.add(echo)
         case .none: break
         }
-        view.set32(pointee.stamp, mark)
-        if pointee.stampIsNeutral {
-            view.set32(pointee.stamp &- 4, ~mark)
+        unsafe view.set32(pointee.stamp, mark)
+        if unsafe pointee.stampIsNeutral {
+            unsafe view.set32(pointee.stamp &- 4, ~mark)
         } else {
             fields.add(mark)
         }
         var inner = header.all
         inner.add(fields)
-        guard pointee.checksum >= 0 else { return inner }
-        var sum = pointee.transportSum
+        guard unsafe pointee.checksum >= 0 else { return inner }
+        var sum = unsafe pointee.transportSum
         sum.add(fields)
-        if pointee.usesPseudoHeader { sum.add(header.addresses) }
+        if unsafe pointee.usesPseudoHeader { sum.add(header.addresses) }
         // A computed zero is all ones for UDP (RFC 768); the others know no such rule, but for
         // them both are right.
         var value = sum.checksum
-        if value == 0, pointee.layout == .ports, pointee.segment == 0 { value = 0xFFFF }
-        view.set16(pointee.checksum, value)
+        if unsafe value == 0 && pointee.layout == .ports && pointee.segment == 0 { value = 0xFFFF }
+        unsafe view.set16(pointee.checksum, value)
         inner.add(value)
         return inner
     }

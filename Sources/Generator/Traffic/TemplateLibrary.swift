@@ -44,7 +44,9 @@ final class TemplateLibrary: @unchecked Sendable {
         rewritten = []
     }
 
-    deinit { for template in templates { template.bytes.deallocate() } }
+    // Sound: each template has memory of its own, from `InnerDraft.template`; a copy of one may be
+    // used only while the library lives.
+    deinit { for template in templates { unsafe template.bytes.deallocate() } }
 
     /// Flows of a protocol. UDP and TCP have a service for what only belongs on its own port.
     private func addFlows(_ version: Int, _ proto: InnerProtocol, _ weight: Double) {
@@ -161,10 +163,11 @@ extension PacketTemplate {
         let flow = FlowIdentity(
             node: 0x0A00_0001, port: 30_000, endpoint: 1, cookie: 1, client: 0x0A00_0001,
             server: 0xAC10_0001, clientPort: 40_000)
+        // Sound: both pointers hold within the closures, and `bytes` has `length` bytes.
         var template = self
-        bytes.withUnsafeMutableBytes { buffer in
-            withUnsafeMutablePointer(to: &template) {
-                $0.write(flow, isReply: false, mark: 1, sequence: 1, to: buffer.baseAddress!)
+        unsafe bytes.withUnsafeMutableBytes { buffer in
+            unsafe withUnsafeMutablePointer(to: &template) {
+                unsafe $0.write(flow, isReply: false, mark: 1, sequence: 1, to: buffer.baseAddress!)
             }
         }
         return bytes
@@ -332,7 +335,8 @@ struct InnerDraft {
         let overhead = Encapsulation.overhead
         let length = overhead + bytes.count
         let memory = UnsafeMutableRawPointer.allocate(byteCount: length, alignment: 64)
-        let view = PacketView(unsafeBase: memory, count: length)
+        // Sound: the memory has `length` bytes, and the library frees it with its templates.
+        let view = unsafe PacketView(unsafeBase: memory, count: length)
         for (i, byte) in bytes.enumerated() { view.set8(overhead + i, byte) }
         let header = GatewayHeader(
             node: 0, target: plan.target, sourcePort: 0, endpoint: 0, cookie: 0,
@@ -340,7 +344,7 @@ struct InnerDraft {
         Encapsulation.write(header, innerSum: nil, to: view)
         view.set16(10, 0)
 
-        var template = PacketTemplate(
+        var template = unsafe PacketTemplate(
             bytes: memory, length: length, version: UInt8(version), source: overhead + source,
             destination: overhead + source + (version == 4 ? 4 : 16),
             transport: overhead + transport, layout: layout, stamp: overhead + stamp,

@@ -61,7 +61,9 @@ enum Stamp {
 
 /// The packets that a thread has sent lately, by their numbers: consecutive from 1, and written
 /// into the packets themselves as stamps. A ring; the oldest are forgotten.
-struct FlightLog: ~Copyable {
+///
+/// The ring belongs to the log, and every index goes through the mask: safe for any number.
+@safe struct FlightLog: ~Copyable {
     private let ring: UnsafeMutablePointer<Flight>
     private let mask: UInt32
     /// The number of the next packet.
@@ -77,17 +79,21 @@ struct FlightLog: ~Copyable {
     init(capacity: Int) {
         precondition(capacity > 0 && capacity & (capacity - 1) == 0 && capacity <= 1 << 23)
         // Zero pages that take no memory before they are used.
-        ring = calloc(capacity, MemoryLayout<Flight>.stride)!.assumingMemoryBound(to: Flight.self)
+        // Sound: room for `capacity` flights, for which zeroes are as good as any value.
+        unsafe ring = unsafe calloc(capacity, MemoryLayout<Flight>.stride)!
+            .assumingMemoryBound(to: Flight.self)
         mask = UInt32(capacity - 1)
     }
 
-    deinit { free(ring) }
+    // Sound: init allocated it; pointers to flights are not kept.
+    deinit { unsafe free(ring) }
 
     /// Notes the packet `next`.
     /// - Precondition: `isFull` is false.
     @inline(__always)
     mutating func add(_ flight: Flight) {
-        ring[Int(next & mask)] = flight
+        // Sound: the mask keeps the index within the ring.
+        unsafe ring[Int(next & mask)] = flight
         next &+= 1
         total &+= 1
         if held <= mask { held &+= 1 }
@@ -111,7 +117,10 @@ struct FlightLog: ~Copyable {
 
     /// - Precondition: `number` came from `number(of:)`, and no packet was added since.
     @inline(__always)
-    func flight(_ number: UInt32) -> UnsafeMutablePointer<Flight> { ring + Int(number & mask) }
+    func flight(_ number: UInt32) -> UnsafeMutablePointer<Flight> {
+        // Sound: as add.
+        unsafe ring + Int(number & mask)
+    }
 
     /// A stamp that was given, but whose packet is forgotten.
     func isForgotten(_ stamp: UInt32) -> Bool {
@@ -123,9 +132,10 @@ struct FlightLog: ~Copyable {
     @inline(__always)
     mutating func settle(dueBefore time: UInt64) -> UnsafeMutablePointer<Flight>? {
         guard unsettled != next else { return nil }
-        let flight = ring + Int(unsettled & mask)
-        guard flight.pointee.due < time else { return nil }
+        // Sound: as add.
+        let flight = unsafe ring + Int(unsettled & mask)
+        guard unsafe flight.pointee.due < time else { return nil }
         unsettled &+= 1
-        return flight
+        return unsafe flight
     }
 }

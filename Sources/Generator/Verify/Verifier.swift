@@ -10,7 +10,10 @@ import Wire
 /// A returned packet carries the stamp it was sent with. The packet that should have come back
 /// under that stamp is built anew and held against it, all bytes from the Geneve header on at
 /// once; only when they differ is it asked why.
-struct Verifier: ~Copyable {
+///
+/// Its memory is its own, and what indexes it comes from its own log, never from a packet: safe for
+/// any packet. A pointer to a flight is used only until the next packet is noted.
+@safe struct Verifier: ~Copyable {
     let traffic: Traffic
     private let thread: UInt32
     private let threads: UInt32
@@ -51,24 +54,27 @@ struct Verifier: ~Copyable {
         threads = UInt32(plan.threads)
         target = plan.target
         lateAfter = UInt64(plan.lateAfter * 1e9)
-        templates = UnsafeMutablePointer.allocate(capacity: traffic.library.templates.count)
-        templates.initialize(
+        // Sound: `templates` has room for the library's, zeroes are numbers, and a library is not
+        // empty.
+        unsafe templates = UnsafeMutablePointer.allocate(capacity: traffic.library.templates.count)
+        unsafe templates.initialize(
             from: traffic.library.templates, count: traffic.library.templates.count)
         log = FlightLog(capacity: memory)
         lanes = (plan.flows / plan.threads + 1) * 2
-        newest = calloc(lanes, 4)!.assumingMemoryBound(to: UInt32.self)
-        expected = UnsafeMutableRawPointer.allocate(byteCount: 65_536, alignment: 64)
+        unsafe newest = unsafe calloc(lanes, 4)!.assumingMemoryBound(to: UInt32.self)
+        unsafe expected = UnsafeMutableRawPointer.allocate(byteCount: 65_536, alignment: 64)
         malformedSent = [UInt64](repeating: 0, count: traffic.malformed.count)
         malformedBack = malformedSent
         window = traffic.replay.map { ReplayWindow(contents: $0.contents.count) }
         // Their flights name no template; the first one stands for them.
-        if window != nil { templates[0].trafficClass = TrafficClass.replay.rawValue }
+        if window != nil { unsafe templates[0].trafficClass = TrafficClass.replay.rawValue }
     }
 
+    // Sound: init allocated them.
     deinit {
-        templates.deallocate()
-        free(newest)
-        expected.deallocate()
+        unsafe templates.deallocate()
+        unsafe free(newest)
+        unsafe expected.deallocate()
     }
 
     // ---- What was sent.
@@ -76,22 +82,25 @@ struct Verifier: ~Copyable {
     /// Counts packets as lost that were due before `time` and are not back.
     mutating func settle(dueBefore time: UInt64, atMost limit: Int) {
         for _ in 0..<limit {
-            guard let flight = log.settle(dueBefore: time) else { return }
-            settle(flight)
+            // Sound: nothing is noted in between.
+            guard let flight = unsafe log.settle(dueBefore: time) else { return }
+            unsafe settle(flight)
         }
     }
 
     @inline(__always)
     private mutating func settle(_ flight: UnsafeMutablePointer<Flight>) {
-        guard !flight.pointee.isBack, !flight.pointee.expectsDrop else { return }
-        flight.pointee.noteLost()
-        tally.classes[Int(templates[Int(flight.pointee.template)].trafficClass)].lost &+= 1
+        // Sound: the log's own flight, which names a template of the library.
+        guard unsafe !flight.pointee.isBack, unsafe !flight.pointee.expectsDrop else { return }
+        unsafe flight.pointee.noteLost()
+        unsafe tally.classes[Int(templates[Int(flight.pointee.template)].trafficClass)].lost &+= 1
     }
 
     /// Makes room for one more packet.
     @inline(__always)
     mutating func makeRoom() {
-        if log.isFull, let flight = log.settle(dueBefore: .max) { settle(flight) }
+        // Sound: as settle.
+        if log.isFull, let flight = unsafe log.settle(dueBefore: .max) { unsafe settle(flight) }
     }
 
     /// At the end: malformed packets that should have passed and did not.
@@ -137,23 +146,25 @@ struct Verifier: ~Copyable {
         else { return judgeOddOne(view) }
         let stamp = Encapsulation.overhead + (end - Encapsulation.overhead - 4) & ~1
         let mark = view.u32(stamp)
+        // Sound: `number` is in the log; `expected` has room for any IPv4 packet; and both packets
+        // are found to be equally long, and to lie within their views, before they are compared.
         guard let number = log.number(of: mark) else { return judgeOddOne(view) }
-        let flight = log.flight(number)
-        let sent = flight.pointee
+        let flight = unsafe log.flight(number)
+        let sent = unsafe flight.pointee
         let flow = traffic.model.identity(sent.flow, sent.generation)
-        let template = answer(sent)
-        template.write(
+        let template = unsafe answer(sent)
+        unsafe template.write(
             flow, isReply: sent.isReply, mark: mark, sequence: sent.sequence, to: expected)
-        let right = PacketView(unsafeBase: expected, count: template.pointee.length)
+        let right = unsafe PacketView(unsafeBase: expected, count: template.pointee.length)
         guard end == right.count, view.u32(12) == target, view.u32(16) == flow.node,
             view.u32(20) == right.u32(20),
-            memcmp(
+            unsafe memcmp(
                 view.pointer(Encapsulation.geneveOffset), right.pointer(Encapsulation.geneveOffset),
                 right.count - Encapsulation.geneveOffset) == 0,
             outerHeaderIsRight(view),
             isPartial || view.u16(26) == right.u16(26) || isRightAnyway(view)
-        else { return judgeWrong(view, flight, right, isPartial) }
-        accept(flight, number, arrival)
+        else { return unsafe judgeWrong(view, flight, right, isPartial) }
+        unsafe accept(flight, number, arrival)
     }
 
     /// The checksum of an outer header without options.
@@ -171,8 +182,9 @@ struct Verifier: ~Copyable {
     /// What should come back; what was sent, where nothing should.
     @inline(__always)
     private func answer(_ sent: Flight) -> UnsafeMutablePointer<PacketTemplate> {
-        let number = templates[Int(sent.template)].answer
-        return templates + (number >= 0 ? Int(number) : Int(sent.template))
+        // Sound: a flight and an answer name templates of the library.
+        let number = unsafe templates[Int(sent.template)].answer
+        return unsafe templates + (number >= 0 ? Int(number) : Int(sent.template))
     }
 
     /// The outer UDP checksum is not the expected one, but zero, or right where zero was sent.
@@ -186,16 +198,17 @@ struct Verifier: ~Copyable {
     private mutating func accept(
         _ flight: UnsafeMutablePointer<Flight>, _ number: UInt32, _ arrival: UInt64
     ) {
-        let sent = flight.pointee
+        // Sound: the log's own flight, of a flow of this thread: there are lanes for all of those.
+        let sent = unsafe flight.pointee
         guard !sent.expectsDrop else { return tally.add(.missingDrop) }
         guard !sent.isBack else { return tally.add(.duplicate) }
-        noteBack(flight)
+        unsafe noteBack(flight)
         let took = arrival > sent.due ? arrival &- sent.due : 0
         _ = latencies.record(took)
         let own = threads == 1 ? sent.flow : sent.flow / threads
-        let lane = newest + (Int(own) &* 2 &+ (sent.isReply ? 1 : 0))
-        let isOld = Int32(bitPattern: number &- lane.pointee) < 0 && lane.pointee != 0
-        if !isOld { lane.pointee = number }
+        let lane = unsafe newest + (Int(own) &* 2 &+ (sent.isReply ? 1 : 0))
+        let isOld = unsafe Int32(bitPattern: number &- lane.pointee) < 0 && lane.pointee != 0
+        if !isOld { unsafe lane.pointee = number }
         if took > lateAfter {
             tally.add(.late)
         } else if isOld {
@@ -205,9 +218,10 @@ struct Verifier: ~Copyable {
 
     @inline(__always)
     private mutating func noteBack(_ flight: UnsafeMutablePointer<Flight>) {
-        let trafficClass = Int(templates[Int(flight.pointee.template)].trafficClass)
-        if flight.pointee.isLost { tally.classes[trafficClass].lost &-= 1 }
-        flight.pointee.noteBack()
+        // Sound: as settle.
+        let trafficClass = unsafe Int(templates[Int(flight.pointee.template)].trafficClass)
+        if unsafe flight.pointee.isLost { tally.classes[trafficClass].lost &-= 1 }
+        unsafe flight.pointee.noteBack()
         tally.classes[trafficClass].received &+= 1
     }
 
@@ -220,8 +234,9 @@ struct Verifier: ~Copyable {
         _ isPartial: Bool
     ) {
         guard let packet = ReturnedPacket(view) else { return tally.add(.geneve) }
-        let sent = flight.pointee
-        let innerIsRight = isEqual(view, packet.inner, packet.end, right, Encapsulation.overhead)
+        // Sound: the log's own flight.
+        let sent = unsafe flight.pointee
+        let innerIsRight = packet.innerEquals(right, view)
         let owner = FlowModel.owner(of: packet.cookie(view))
         // Neither the cookie nor the rest agrees with the stamp: the stamp is what is wrong.
         if !innerIsRight, owner.flow != sent.flow { return judgeByCookie(view, packet) }
@@ -230,7 +245,7 @@ struct Verifier: ~Copyable {
             header(
                 sent.flow, sent.generation, version: right.u8(Encapsulation.overhead) >> 4),
             sent, right, innerIsRight, isPartial)
-        if !sent.expectsDrop, !sent.isBack { noteBack(flight) }
+        if !sent.expectsDrop, !sent.isBack { unsafe noteBack(flight) }
         tally.add(violation)
     }
 
@@ -241,34 +256,9 @@ struct Verifier: ~Copyable {
         if let violation = packet.headerViolation(against: header, view) { return violation }
         if sent.expectsDrop { return .missingDrop }
         guard innerIsRight else {
-            return isRightButForChecksums(view, packet, right) ? .innerChecksum : .payload
+            return packet.innerEqualsButForChecksums(right, view) ? .innerChecksum : .payload
         }
         return !isPartial && !packet.outerChecksumIsRight(view) ? .outerChecksum : .payload
-    }
-
-    private func isEqual(
-        _ a: PacketView, _ from: Int, _ to: Int, _ b: PacketView, _ start: Int
-    ) -> Bool {
-        to - from == b.count - start && memcmp(a.pointer(from), b.pointer(start), to - from) == 0
-    }
-
-    /// The inner packet is the expected one when its checksums are made right.
-    private func isRightButForChecksums(
-        _ view: PacketView, _ packet: ReturnedPacket, _ right: PacketView
-    ) -> Bool {
-        let start = Encapsulation.overhead
-        guard packet.end - packet.inner == right.count - start,
-            let inner = InnerPacket(right, at: start)
-        else { return false }
-        let shift = packet.inner - start
-        for offset in start..<right.count where view.u8(offset + shift) != right.u8(offset) {
-            let isHeaderChecksum =
-                inner.version == 4 && (offset == start + 10 || offset == start + 11)
-            let field = inner.checksumField
-            let isChecksum = field != 0 && (offset == field || offset == field + 1)
-            guard isHeaderChecksum || isChecksum else { return false }
-        }
-        return true
     }
 
     private func header(
@@ -302,14 +292,15 @@ struct Verifier: ~Copyable {
         guard stamp + 4 <= packet.end, let number = log.number(of: view.u32(stamp)) else {
             return judgeByCookie(view, packet)
         }
-        let flight = log.flight(number)
-        let sent = flight.pointee
+        // Sound: as judge.
+        let flight = unsafe log.flight(number)
+        let sent = unsafe flight.pointee
         let identity = traffic.model.identity(sent.flow, sent.generation)
-        let template = answer(sent)
-        template.write(
+        let template = unsafe answer(sent)
+        unsafe template.write(
             identity, isReply: sent.isReply, mark: Stamp.of(number), sequence: sent.sequence,
             to: expected)
-        judgeWrong(
+        unsafe judgeWrong(
             view, flight, PacketView(unsafeBase: expected, count: template.pointee.length), false)
     }
 
@@ -343,7 +334,7 @@ struct Verifier: ~Copyable {
             return judgeStranger(view)
         }
         // Without what trails the outer datagram.
-        let whole = PacketView(unsafeBase: view.pointer(0), count: packet.end)
+        let whole = view.prefix(packet.end)
         let fingerprint =
             InnerPacket(whole, at: packet.inner).map { Fingerprint(whole, $0) }
             ?? Fingerprint(bytes: whole, from: packet.inner)
@@ -352,24 +343,25 @@ struct Verifier: ~Copyable {
         }
         let content = replay.contents[found]
         guard !content.expectsDrop else { return tally.add(.missingDrop) }
+        // Sound: only a flow of this thread looks at its lane, and the log's mask takes any number.
         let own = Int(content.flow / threads) * 2
         guard content.flow % threads == thread,
-            let number = window?.returned(found, after: newest[own])
+            let number = unsafe window?.returned(found, after: newest[own])
         else { return tally.add(.duplicate) }
-        let flight = log.flight(number)
+        let flight = unsafe log.flight(number)
         let header = header(
             content.flow, 0, version: version(view, packet.inner, packet.end))
         if let violation = packet.headerViolation(against: header, view) {
-            noteBack(flight)
+            unsafe noteBack(flight)
             tally.add(violation)
         } else if fingerprint.checksums != content.fingerprint.checksums {
-            noteBack(flight)
+            unsafe noteBack(flight)
             tally.add(.innerChecksum)
         } else if !isPartial, !packet.outerChecksumIsRight(view) {
-            noteBack(flight)
+            unsafe noteBack(flight)
             tally.add(.outerChecksum)
         } else {
-            accept(flight, number, arrival)
+            unsafe accept(flight, number, arrival)
         }
     }
 
