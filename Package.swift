@@ -126,7 +126,7 @@ let package = Package(
             dependencies: [
                 "CSluice", "Wire", "PacketIO", "Verification", "Capture", "Support",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
-            ], swiftSettings: [.strictMemorySafety()]),
+            ], swiftSettings: safe),
         .executableTarget(
             name: "GeneratorCommand",
             dependencies: [
