@@ -20,8 +20,10 @@ public struct ConfigErrors: Error, CustomStringConvertible, Sendable {
     /// Without what could end the line or steer a terminal, and not too long.
     private static func oneLine(_ line: String) -> String {
         let text = line.prefix(longestLine).unicodeScalars.map { scalar in
-            scalar.value < 32 || (127..<160).contains(scalar.value)
-                ? "\\x" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+            scalar.steersTerminals
+                ? scalar.value < 256
+                    ? "\\x" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+                    : "\\u{" + String(scalar.value, radix: 16) + "}"
                 : String(scalar)
         }.joined()
         return line.count > longestLine ? text + "…" : text
@@ -33,6 +35,14 @@ public struct ConfigErrors: Error, CustomStringConvertible, Sendable {
     public func printAndExit() -> Never {
         for line in lines { StandardError.write(line) }
         exit(Failure.Code.config.rawValue)
+    }
+}
+
+extension Unicode.Scalar {
+    /// Control characters (ISO 6429, C0 and C1) and what turns the direction of text (UAX 9).
+    var steersTerminals: Bool {
+        value < 32 || (127..<160).contains(value) || (0x202A...0x202E).contains(value)
+            || (0x2066...0x2069).contains(value)
     }
 }
 

@@ -35,7 +35,7 @@ struct RuleReader {
 
     private func readName(_ field: ConfigField) -> String? {
         guard let name = field.text("a name") else { return nil }
-        let isPlain = name.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
+        let isPlain = !name.unicodeScalars.contains(where: \.steersTerminals)
         guard !name.isEmpty, name.utf8.count <= 128, isPlain else {
             return field.expected("a name of 1 to 128 bytes without control characters")
         }
@@ -46,7 +46,7 @@ struct RuleReader {
     private func readDescription(_ field: ConfigField) -> String? {
         guard let text = field.text("a text") else { return nil }
         let words = text.split { $0.isWhitespace }.joined(separator: " ")
-        let isPlain = words.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
+        let isPlain = !words.unicodeScalars.contains(where: \.steersTerminals)
         guard !words.isEmpty, text.utf8.count <= 1024, isPlain else {
             return field.fail("expected a text of 1 to 1024 bytes without control characters")
         }
@@ -109,9 +109,8 @@ struct RuleReader {
     /// A payload can grow or shrink only where nobody counts its bytes: not in TCP.
     private func checkReplacements(_ field: ConfigField, _ rule: Rule) {
         guard !rule.replacements.isEmpty else { return }
-        let named = rule.match.protocols ?? [IPProtocol.tcp, IPProtocol.udp]
-        let protocols = named.intersection(rule.match.not?.protocols?.inverted ?? .all)
-        if let fragment = rule.match.fragment, fragment != .none {
+        let protocols = rule.match.needs.protocols
+        if RuleReader.asksForFragments(rule.match) {
             field.fail("fragments are never rewritten: this replace has no effect")
         }
         if !protocols.contains(IPProtocol.udp), !protocols.contains(IPProtocol.tcp) {
@@ -124,6 +123,13 @@ struct RuleReader {
                 "a replace that changes the length applies to UDP only: "
                     + "say match: {protocol: udp}, or make find and with equally long")
         }
+    }
+
+    /// No whole packet meets it.
+    private static func asksForFragments(_ match: Match) -> Bool {
+        let wantsWhole = match.fragment.map { $0 == .none } ?? true
+        let refusesWhole = match.not?.fragment.map { $0 == .none } ?? false
+        return !wantsWhole || refusesWhole
     }
 
     // ---- Conditions.
@@ -164,9 +170,6 @@ struct RuleReader {
 
     /// All keys of ports read the same numbers.
     private static func subject(_ key: Match.Key) -> String {
-        switch key {
-        case .sourcePorts, .destinationPorts, .ports: "a port"
-        default: key.rawValue
-        }
+        [.sourcePorts, .destinationPorts, .ports].contains(key) ? "a port" : key.rawValue
     }
 }

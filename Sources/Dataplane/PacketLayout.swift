@@ -43,7 +43,7 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
     /// The packet counts under its endpoint. Only one that could be read whole makes an entry:
     /// garbage with made-up ids must not use them up.
     @inlinable @inline(__always)
-    var hasEndpoint: Bool { options.present & 1 != 0 && transport != 0 }
+    var hasEndpoint: Bool { options.hasEndpoint && transport != 0 }
 
     @inlinable @inline(__always)
     public var flowKey: FlowKey {

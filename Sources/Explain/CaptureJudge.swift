@@ -86,7 +86,11 @@ struct CaptureJudge: ~Copyable {
             case nil: rule.terminal == .forward
             case .rule: rule.terminal == .drop
             case .tooBig, .innerHeaderChecksum, .outerChecksum: !rule.replacements.isEmpty
-            default: false
+            case .outerMalformed, .sourceNotAllowed, .geneveMalformed, .geneveVersion,
+                .geneveControl, .geneveCriticalOption, .geneveProtocol, .awsOptions,
+                .innerMalformed, .default, .processor, .fragment, .unknownTCP, .flowTableFull,
+                .send:
+                false
             }
         return didIt ? last : nil
     }

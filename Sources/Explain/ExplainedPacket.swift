@@ -85,7 +85,7 @@ struct ExplainedPacket: Encodable {
             let problem = layout.parse(view, facts: [.headerVerified], settings: settings)
             return (layout, problem)
         }
-        if isGeneve, layout.options.present & 1 != 0 {
+        if isGeneve, layout.options.hasEndpoint {
             endpoint = EndpointID.format(layout.options.endpoint)
         }
         guard problem == nil else {

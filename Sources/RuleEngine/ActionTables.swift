@@ -12,6 +12,9 @@ struct ActionTables {
     mutating func add(_ rule: Rule, _ match: CompiledMatch) -> CompiledRule {
         var compiled = match.checks
         compiled.terminal = rule.terminal
+        if rule.terminal == .drop, !match.headerChecks.isEmpty {
+            compiled.decidesLaterFragments = true
+        }
         compiled.isLogged = rule.isLogged
         compiled.isDryRun = rule.isDryRun
         if match.isLimited {

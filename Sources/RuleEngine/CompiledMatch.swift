@@ -48,7 +48,7 @@ struct CompiledMatch {
         needs = match.needs
         for condition in match.conditions { add(condition) }
         for condition in match.not?.conditions ?? [] { refuse(condition) }
-        checks.isAboutFragments = allows(.later) && !allows(.whole)
+        checks.decidesLaterFragments = allows(.later) && !allows(.whole)
     }
 
     private mutating func add(_ condition: Match.Condition) {
@@ -76,9 +76,9 @@ struct CompiledMatch {
             lengths = IntervalSet.wide(ranges)
             checks.asks.insert(.lengths)
         case .ttl(let wanted):
-            addCheck(HeaderCheck(v4: (8, 8), v6: (6, 0), mask: 0xFF, wanted))
+            addCheck(.ttl(wanted))
         case .dscp(let wanted):
-            addCheck(HeaderCheck(v4: (0, 2), v6: (0, 6), mask: 0x3F, wanted))
+            addCheck(.dscp(wanted))
         case .fragment(let kind): fragment = kind
         case .flow(let state):
             checks.flow = state
@@ -122,9 +122,9 @@ struct CompiledMatch {
             lengths = IntervalSet.subtract(IntervalSet.wide(ranges), from: lengths, last: 0xFFFF)
             checks.asks.insert(.lengths)
         case .ttl(let values):
-            addCheck(HeaderCheck(v4: (8, 8), v6: (6, 0), mask: 0xFF, values.inverted))
+            addCheck(.ttl(values.inverted))
         case .dscp(let values):
-            addCheck(HeaderCheck(v4: (0, 2), v6: (0, 6), mask: 0x3F, values.inverted))
+            addCheck(.dscp(values.inverted))
         case .fragment(let kind): refusedFragment = kind
         case .flow(let state): refuseFlow(state)
         case .payload, .sample, .rate, .not: break  // Policy.excess has refused them.

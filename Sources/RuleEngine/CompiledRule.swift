@@ -5,8 +5,9 @@ struct CompiledRule: BitwiseCopyable {
     var terminal: Rule.Terminal?
     var isLogged = false
     var isDryRun = false
-    /// It asks for fragments.
-    var isAboutFragments = false
+    /// It decides also a later fragment whose first was forwarded: it asks for fragments, or drops by
+    /// a field that each fragment has for itself, TTL or DSCP.
+    var decidesLaterFragments = false
     /// What is left to check.
     var asks: Asks = []
     var icmp: Match.ICMP?

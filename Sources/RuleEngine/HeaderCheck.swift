@@ -9,8 +9,18 @@ struct HeaderCheck: BitwiseCopyable {
     private let mask: UInt8
     private let wanted: ByteSet
 
+    /// TTL (RFC 791 §3.1) or hop limit (RFC 8200 §3).
+    static func ttl(_ wanted: ByteSet) -> HeaderCheck {
+        HeaderCheck(v4: (8, 8), v6: (6, 0), mask: 0xFF, wanted)
+    }
+
+    /// The upper six bits of TOS or traffic class (RFC 2474 §3).
+    static func dscp(_ wanted: ByteSet) -> HeaderCheck {
+        HeaderCheck(v4: (0, 2), v6: (0, 6), mask: 0x3F, wanted)
+    }
+
     /// - Precondition: both bytes lie in a header without options.
-    init(
+    private init(
         v4: (offset: UInt8, shift: UInt8), v6: (offset: UInt8, shift: UInt8), mask: UInt8,
         _ wanted: ByteSet
     ) {

@@ -23,7 +23,8 @@ public struct Policy: Equatable, Sendable {
 
     var needsWholeFlows: String? {
         let asking = rules.compactMap { rule in
-            rule.match.conditions.first(where: \.needs.wholeFlows).map { (rule.name, $0.key) }
+            (rule.match.conditions + (rule.match.not?.conditions ?? []))
+                .first { $0.key != .not && $0.needs.wholeFlows }.map { (rule.name, $0.key) }
         }
         if let (name, key) = asking.min(by: { $0.1 < $1.1 }) {
             return "\(key.rawValue) (rule '\(name)')"

@@ -98,7 +98,7 @@ import Wire
     /// By the policy of the packet's endpoint.
     public func forwardsUndecodable(_ options: AWSOptions, _ settings: PathSettings) -> Bool {
         let index =
-            root.hasEndpointPolicies && options.present & 1 != 0
+            root.hasEndpointPolicies && options.hasEndpoint
             ? root.policyOfEndpoint.value(options.endpoint) : 0
         // Sound: as in decide.
         return index == 0
@@ -144,7 +144,8 @@ import Wire
     /// Lets the rules found act in order, and leaves the set empty. Nil when none decided.
     ///
     /// - Parameter follows: a later fragment whose first was forwarded: of the rules, only those
-    ///   about fragments decide, and those that limit, since they count packets.
+    ///   about fragments or by what each fragment has for itself decide, and those that limit, since
+    ///   they count packets.
     private mutating func act(
         _ policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: inout RuleFlow,
         _ context: borrowing Context, follows: Bool
@@ -155,7 +156,7 @@ import Wire
             // What stands behind the rule that decided was found before it.
             guard verdict == nil, !isOver else { continue }
             let rule = policy.rules[index]
-            if follows, rule.terminal != nil, rule.limit < 0, !rule.isAboutFragments {
+            if follows, rule.terminal != nil, rule.limit < 0, !rule.decidesLaterFragments {
                 // It would end the walk of a whole packet; the first fragment has decided here.
                 isOver = !rule.isDryRun
                 continue

@@ -113,8 +113,18 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
     public var attachment: UInt64 = 0
     /// Type 3: the flow cookie; opaque.
     public var cookie: UInt32 = 0
-    /// Bit 0, 1, 2: type 1, 2, 3 was there.
+    /// Which of them were there: `endpointBit`, `attachmentBit`, `cookieBit`.
     public var present: UInt8 = 0
+
+    // An option's first four bytes as one word: class, type, length in words (RFC 8926 §3.5).
+    @inlinable static var endpointWord: UInt32 { 0x0108_0102 }
+    @inlinable static var attachmentWord: UInt32 { 0x0108_0202 }
+    @inlinable static var cookieWord: UInt32 { 0x0108_0301 }
+
+    @inlinable static var endpointBit: UInt8 { 1 }
+    @inlinable static var attachmentBit: UInt8 { 2 }
+    @inlinable static var cookieBit: UInt8 { 4 }
+    @inlinable static var allBits: UInt8 { 7 }
 
     @inlinable @inline(__always)
     public init() {}
@@ -128,8 +138,8 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
     @inlinable @inline(__always)
     public static func areUsual(_ view: PacketView, at geneve: Int) -> Bool {
         view.count &- geneve > usualLength && view.u16(geneve) == 0x0800
-            && view.u32(geneve &+ 8) == 0x0108_0102 && view.u32(geneve &+ 20) == 0x0108_0202
-            && view.u32(geneve &+ 32) == 0x0108_0301
+            && view.u32(geneve &+ 8) == endpointWord && view.u32(geneve &+ 20) == attachmentWord
+            && view.u32(geneve &+ 32) == cookieWord
     }
 
     /// Reads them. - Precondition: `areUsual`.
@@ -138,10 +148,11 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
         endpoint = view.u64(geneve &+ 12)
         attachment = view.u64(geneve &+ 24)
         cookie = view.u32(geneve &+ 36)
-        present = 0b111
+        present = AWSOptions.allBits
     }
 
-    @inlinable public var isComplete: Bool { present == 0b111 }
+    @inlinable public var isComplete: Bool { present == AWSOptions.allBits }
+    @inlinable public var hasEndpoint: Bool { present & AWSOptions.endpointBit != 0 }
 
     public enum Outcome: UInt8, Sendable, BitwiseCopyable {
         case ok
@@ -166,15 +177,15 @@ public struct AWSOptions: Equatable, Sendable, BitwiseCopyable {
             let length = Int(header & 0x1F) &* 4
             guard end &- data >= length else { return .malformed }
             switch header & ~0xE0 {
-            case 0x0108_0102 where present & 1 == 0:
+            case AWSOptions.endpointWord where present & AWSOptions.endpointBit == 0:
                 endpoint = view.u64(data)
-                present |= 1
-            case 0x0108_0202 where present & 2 == 0:
+                present |= AWSOptions.endpointBit
+            case AWSOptions.attachmentWord where present & AWSOptions.attachmentBit == 0:
                 attachment = view.u64(data)
-                present |= 2
-            case 0x0108_0301 where present & 4 == 0:
+                present |= AWSOptions.attachmentBit
+            case AWSOptions.cookieWord where present & AWSOptions.cookieBit == 0:
                 cookie = view.u32(data)
-                present |= 4
+                present |= AWSOptions.cookieBit
             default:
                 // Type 1 to 3 of AWS's class, but seen before or of another length.
                 if header &>> 8 &- 0x01_0801 < 3 { return .invalid }

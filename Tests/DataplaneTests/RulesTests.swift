@@ -382,6 +382,33 @@ struct RulesTests {
         #expect(strict.outcome(of: later) == .dropped(.rule))
     }
 
+    /// Each fragment has a TTL and a DSCP of its own: what the first one showed says nothing of them.
+    @Test func `rules on TTL and DSCP see every fragment`() throws {
+        let (first, later) = fragments()
+        func marked(tos: UInt8, ttl: UInt8) -> [UInt8] {
+            var builder = PacketBuilder(
+                PacketBuilder.ipv4(protocolNumber: 17, bytes("rest"), flagsAndOffset: 0x0002))
+            builder.inner[1] = tos
+            builder.inner[8] = ttl
+            return builder.bytes()
+        }
+        let odd = marked(tos: 46 << 2, ttl: 1)
+        let refusals: [(inout Match) -> Void] = [
+            { $0.ttl = [0, 1] }, { $0.dscp = [46] },
+            {
+                var refused = Match()
+                refused.ttl = ByteSet(2...255)
+                $0.not = refused
+            },
+        ]
+        for refusal in refusals {
+            var bench = try RuleBench(policy(rule("odd", .drop, refusal)))
+            #expect(isForwarded(bench.outcome(of: first)))
+            #expect(bench.outcome(of: odd) == .dropped(.rule))
+            #expect(isForwarded(bench.outcome(of: later)))
+        }
+    }
+
     @Test func `later fragments of IPv6 follow by identification`() throws {
         var bench = try RuleBench(policy(rule("dns", .drop) { $0.ports = [53...53] }))
         func fragment(_ offset: UInt16, _ more: Bool, _ id: UInt32) -> [UInt8] {

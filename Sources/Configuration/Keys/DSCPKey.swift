@@ -9,7 +9,7 @@ struct DSCPKey: MatchKey {
     static let key = Match.Key.dscp
     static let help =
         "The differentiated services code point of the inner packet: the upper six bits of the "
-        + "IPv4 TOS or the IPv6 traffic class (RFC 2474)."
+        + "IPv4 TOS or the IPv6 traffic class (RFC 2474); of every fragment its own."
     static let values =
         "ef, cs0 to cs7, af11 to af43, a number from 0 to 63, a range such as 8-15, or a list"
     static let example = "{ dscp: [ef, af41, 8-15] }"

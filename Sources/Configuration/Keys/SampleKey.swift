@@ -25,7 +25,7 @@ struct SampleKey: MatchKey {
         return every.integer(1...1_000_000_000).map { .sample(UInt32($0)) }
     }
 
-    var words: String { "the first packet of a flow and every \(every)th" }
+    var words: String { "the first packet of a flow, then one of every \(every)" }
 
     /// It depends on more than the packet.
     func covers(_ other: Match) -> Bool { false }

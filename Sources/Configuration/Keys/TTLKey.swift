@@ -7,7 +7,9 @@ struct TTLKey: MatchKey {
     let ttl: ByteSet
 
     static let key = Match.Key.ttl
-    static let help = "The TTL of an inner IPv4 packet, or the hop limit of an IPv6 packet."
+    static let help =
+        "The TTL of an inner IPv4 packet, or the hop limit of an IPv6 packet; of every fragment its "
+        + "own."
     static let values = "a number from 0 to 255, a range such as 1-5, or a list"
     static let example = "{ ttl: [0-4, 255] }"
     static let schema = Schema.ranges(0...255)
