@@ -12,13 +12,16 @@ public struct Placement: Equatable, Sendable {
     ///
     /// - Parameters:
     ///   - chosen: the user's CPUs, in the user's order; empty = all that are allowed.
+    ///   - configuration: that of the CPUs chosen, to name them as they were given.
     ///   - rank: how far a CPU is from the card; equal ranks keep their order.
     public init(
-        workers: Int?, cpus chosen: [Int], allowed: [Int], rank: (Int) -> Int = { _ in 0 }
+        workers: Int?, cpus chosen: [Int], allowed: [Int],
+        of configuration: Configuration = Configuration(), rank: (Int) -> Int = { _ in 0 }
     ) throws(Failure) {
         if let foreign = chosen.first(where: { !allowed.contains($0) }) {
-            throw Failure(
-                .usage, "CPU \(foreign) is not allowed to this process: choose from \(allowed)")
+            throw configuration.failure(
+                blaming: "listen.cpus",
+                "CPU \(foreign) is not allowed to this process: choose from \(allowed)")
         }
         let pool = chosen.isEmpty ? Placement.pool(allowed, rank) : chosen
         guard !pool.isEmpty else {

@@ -9,7 +9,7 @@ enum PolicyReference {
             "",
             "Rules stand in order, and the first that forwards or drops a packet decides it. A rule",
             "matches the inner packet as it came. This page is made by the program's tests of what",
-            "reads the file: `UPDATE_REFERENCE=1 tools/test` writes it anew.",
+            "reads the file: `UPDATE_REFERENCE=1 swift test --filter ReferenceTests` makes it anew.",
             "",
             "```yaml",
             "policy:",

@@ -56,14 +56,14 @@ struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serve traffic until a signal ends it.",
         discussion: """
-            Without flags: what is built in, on every local address, health on 0.0.0.0:8080.
-            Every flag is also an environment variable: SLUICE_DRAIN_MINIMUM is --drain-minimum.
+            Without flags: what is built in, on every local address, health on 0.0.0.0:8080. \
+            Every flag is also an environment variable: SLUICE_DRAIN_MINIMUM is --drain-minimum. \
             Flags beat variables, which beat the file, which beats the defaults.
 
-            SIGHUP, or sluice reload, reads the file again. SIGTERM drains: health turns 503, packets flow until they end. SIGINT, or a second
-            SIGTERM, stops at once.
+            SIGHUP, or sluice reload, reads the file again. SIGTERM drains: health turns 503, \
+            packets flow until they end. SIGINT, or a second SIGTERM, stops at once.
 
-            Exit codes: 0 stopped cleanly, 64 bad usage, 71 a system call failed, 77 missing
+            Exit codes: 0 stopped cleanly, 64 bad usage, 71 a system call failed, 77 missing \
             privilege, 78 bad configuration.
             """)
 
@@ -128,8 +128,8 @@ struct Check: ParsableCommand {
         discussion: """
             Exit code 78 and one line per mistake on standard error when it is wrong.
 
-            With --explain: the packets of a capture (pcap or pcapng, of Geneve or of plain IP),
-            each with what the policy makes of it and by which rules, then a summary. Exit code 64
+            With --explain: the packets of a capture (pcap or pcapng, of Geneve or of plain IP), \
+            each with what the policy makes of it and by which rules, then a summary. Exit code 64 \
             when the capture is damaged or ends in the middle of a packet.
             """)
 
@@ -157,21 +157,27 @@ struct Reload: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Let the running appliance read its config file again.",
         discussion: """
-            Returns when every worker uses the new configuration. A file that is wrong changes
+            Returns when every worker uses the new configuration. A file that is wrong changes \
             nothing: its mistakes are printed, and the exit code is 78.
             """)
 
     @Option(help: .setting("control")) var control: String?
 
     func run() throws {
-        var asked = Configuration()
-        try OptionReader(
-            flags: control.map { ["control": $0] } ?? [:],
-            environment: ProcessInfo.processInfo.environment
-        ).read([Settings["control"]], into: &asked)
-        let reply = try ControlClient.ask("reload", path: asked.control)
+        let path = try controlPath(environment: ProcessInfo.processInfo.environment)
+        let reply = try ControlClient.ask("reload", path: path)
         guard reply.ok else { throw ConfigErrors(reply.errors ?? ["refused without a reason"]) }
         print("generation \(reply.generation ?? 0)")
+    }
+
+    /// Nil = the default one. A misspelt variable must not lead to another appliance.
+    func controlPath(environment: [String: String]) throws(Failure) -> String? {
+        let options = OptionReader(
+            flags: control.map { ["control": $0] } ?? [:], environment: environment)
+        try options.checkVariables()
+        var asked = Configuration()
+        try options.read([Settings["control"]], into: &asked)
+        return asked.control
     }
 }
 

@@ -20,7 +20,7 @@ struct SettingsReferenceTests {
         let isSame = try String(contentsOf: file, encoding: .utf8) == text
         #expect(
             isSame,
-            "\(path) is not what the table of settings says: UPDATE_REFERENCE=1 swift test --filter SettingsReference writes it"
+            "\(path) is not what the table of settings says: UPDATE_REFERENCE=1 swift test --filter ReferenceTests writes it"
         )
     }
 

@@ -8,7 +8,8 @@ struct ListenSocket: ~Copyable {
     private let descriptor: Int32
     let name: ListenAddress
 
-    init(_ name: ListenAddress, flag: String) throws(Failure) {
+    /// - Parameter setting: of the address, as it was given.
+    init(_ name: ListenAddress, setting: String) throws(Failure) {
         self.name = name
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var one: Int32 = 1
@@ -19,7 +20,7 @@ struct ListenSocket: ~Copyable {
             close(descriptor)
             guard failure.errno == EADDRINUSE else { throw Failure(failure) }
             throw Failure(
-                .system, "\(failure): choose another with \(flag), or see `ss -ltnp` for its owner")
+                .system, "\(failure): change \(setting), or see `ss -ltnp` for its owner")
         }
     }
 

@@ -1,4 +1,5 @@
 import CSluice
+import Configuration
 import Foundation
 import PacketIO
 import Support
@@ -18,9 +19,14 @@ struct ControlSocket: Sendable {
 
     /// Listens at `path`, with the permissions of its owner alone. What a dead appliance left there
     /// is replaced; a live one is not, and nothing but a socket ever is.
-    init(path: String) throws(Failure) {
+    ///
+    /// - Parameter configuration: names where the path was given.
+    init(path: String, _ configuration: Configuration) throws(Failure) {
+        let name = configuration.name(of: "control")
         guard path.utf8.count <= 107 else {
-            throw Failure(.usage, "control socket \(path): a path of at most 107 bytes is possible")
+            throw configuration.failure(
+                blaming: "control",
+                "control socket \(path): a path of at most 107 bytes is possible")
         }
         // Sound: the paths are C strings for the calls, and at most 107 bytes fit an address.
         if path == ControlSocket.defaultPath { _ = unsafe mkdir("/run/sluice", 0o755) }
@@ -31,13 +37,13 @@ struct ControlSocket: Sendable {
             throw Failure(
                 .system,
                 "control socket \(path) belongs to a running appliance: "
-                    + "name another with --control")
+                    + "name another with \(name)")
         }
         guard [ENOENT, ECONNREFUSED].contains(-client) else {
             throw Failure(
                 .system,
                 "control socket \(path): \(ControlSocket.reason(-client)): "
-                    + "name another with --control")
+                    + "name another with \(name)")
         }
         let listener = unsafe sluice_listen_unix(path)
         guard listener >= 0 else {

@@ -14,7 +14,8 @@ import Wire
 /// packets; ready when every worker has beaten. Whatever fails before that ends the start with
 /// one line and nothing left behind.
 public struct Appliance {
-    private let options: RunOptions
+    /// What it was started with.
+    private let asked: Configuration
     private let log: Logger
     private let body: WorkerBody
     private let configuration: ConfigurationControl
@@ -43,13 +44,15 @@ public struct Appliance {
         _ configuration: Configuration, loader: ConfigLoader, body: WorkerBody, control: String?,
         log: Logger
     ) {
-        options = configuration.run
+        asked = configuration
         self.body = body
         self.log = log
         self.configuration = ConfigurationControl(
             loader: loader, processor: body.shape, configuration)
         controlPath = control
     }
+
+    private var options: RunOptions { asked.run }
 
     /// Runs until a signal ends it, then ends the process. What went wrong is one line on
     /// standard error and an exit code.
@@ -71,12 +74,12 @@ public struct Appliance {
         let interfaces = try Interfaces.resolve(
             named: options.interfaces, address: options.address)
         let placement = try place(interfaces)
-        let health = try ListenSocket(options.health, flag: "--health")
+        let health = try ListenSocket(
+            options.health, setting: asked.name(of: "health.address"))
         let healthTCP = try openHealthTCP()
         var warnings: [String] = []
         let probe = try GenevePort.take()
-        let choice = try BackendChoice(
-            options.backend, interfaces: interfaces, address: options.address)
+        let choice = try BackendChoice(asked, interfaces: interfaces)
         let backend = choice.backend
         let plan = try WorkerPlan(
             options, backend: backend, interfaces: interfaces, placement: placement,
@@ -84,7 +87,7 @@ public struct Appliance {
         try configuration.start(workers: plan.sockets.workers, settings: plan.settings)
         try plan.requireMemory(
             backend, tables: body.tableBytes(plan.flowsPerWorker),
-            policy: configuration.tableBytes ?? 0)
+            policy: configuration.tableBytes ?? 0, asked)
         let control = try openControl(&warnings)
         defer { control?.remove() }
         let sink = try GenevePort.keep(probe, for: backend, options)
@@ -120,13 +123,14 @@ public struct Appliance {
 
     private func openHealthTCP() throws(Failure) -> HealthTCPPort? {
         guard let name = options.healthTCP else { return nil }
-        return HealthTCPPort(try ListenSocket(name, flag: "--health-tcp"))
+        return HealthTCPPort(
+            try ListenSocket(name, setting: asked.name(of: "health.tcp")))
     }
 
     private func place(_ interfaces: [String]) throws(Failure) -> Placement {
         let card = CardPlace(interfaces: interfaces)
         return try Placement(
-            workers: options.workers, cpus: options.cpus, allowed: CPUList.allowed(),
+            workers: options.workers, cpus: options.cpus, allowed: CPUList.allowed(), of: asked,
             rank: {
                 card.rank(
                     cpu: $0, node: Int(sluice_node_of_cpu(Int32($0))),
@@ -139,7 +143,7 @@ public struct Appliance {
     private func openControl(_ warnings: inout [String]) throws(Failure) -> ControlSocket? {
         guard configuration.isReloadable else { return nil }
         do throws(Failure) {
-            return try ControlSocket(path: controlPath ?? ControlSocket.defaultPath)
+            return try ControlSocket(path: controlPath ?? ControlSocket.defaultPath, asked)
         } catch {
             if controlPath != nil { throw error }
             warnings.append("\(error): sluice reload will not work, SIGHUP does")

@@ -1,4 +1,5 @@
 import CSluice
+import Configuration
 import PacketIO
 import Support
 
@@ -11,18 +12,18 @@ struct BackendChoice: ~Copyable {
     private let hook: DropHook?
 
     /// - Parameters:
-    ///   - asked: nil = the fastest that the host permits.
+    ///   - configuration: without a backend in it, the fastest that the host permits is taken.
     ///   - interfaces: those that traffic will use; may be none.
-    init(_ asked: IOBackend?, interfaces: [String], address: UInt32) throws(Failure) {
-        if let asked {
-            hook = try BackendChoice.prepare(asked, interfaces, address)
+    init(_ configuration: Configuration, interfaces: [String]) throws(Failure) {
+        if let asked = configuration.run.backend {
+            hook = try BackendChoice.prepare(asked, interfaces, configuration)
             backend = asked
             reason = nil
             return
         }
         let fastest = IOBackend.fastest
         do throws(Failure) {
-            hook = try BackendChoice.prepare(fastest, interfaces, address)
+            hook = try BackendChoice.prepare(fastest, interfaces, configuration)
             backend = fastest
             reason = "\(fastest.rawValue), the fastest, which this host permits"
         } catch {
@@ -39,14 +40,16 @@ struct BackendChoice: ~Copyable {
 
     /// Checks and makes whatever the backend needs beyond sockets.
     private static func prepare(
-        _ backend: IOBackend, _ interfaces: [String], _ address: UInt32
+        _ backend: IOBackend, _ interfaces: [String], _ configuration: Configuration
     ) throws(Failure) -> DropHook? {
-        if backend.traits.needsInterfaces { try requireEthernet(interfaces, for: backend) }
+        if backend.traits.needsInterfaces {
+            try requireEthernet(interfaces, for: backend, configuration)
+        }
         guard backend.traits.usesDropHook else { return nil }
         do throws(IOFailure) {
             // The right to open one, before the hook is there.
             _ = try backend.traits.socket.open()
-            return try makeHook(interfaces, address)
+            return try makeHook(interfaces, configuration.run.address)
         } catch {
             guard !error.isPermission, error.what.contains("nf_tables") else {
                 throw Failure(error)
@@ -59,20 +62,22 @@ struct BackendChoice: ~Copyable {
     }
 
     private static func requireEthernet(
-        _ interfaces: [String], for backend: IOBackend
+        _ interfaces: [String], for backend: IOBackend, _ configuration: Configuration
     ) throws(Failure) {
         guard !interfaces.isEmpty else {
-            throw Failure(
-                .usage,
+            throw configuration.failure(
+                blaming: "listen.io",
                 "\(backend.rawValue) must know its interface and there are several: name it with "
-                    + "--interface (`ip link` lists them)")
+                    + "\(configuration.name(of: "listen.interface")) (`ip link` lists them)")
         }
+        // An interface that nobody named is not to blame for what the backend cannot do.
+        let blamed = configuration.run.interfaces.isEmpty ? "listen.io" : "listen.interface"
         for name in interfaces {
             // Sound: the name is a C string for the call, which cuts it to the kernel's length.
             let type = unsafe sluice_interface_type(name)
             guard type == ARPHRD_ETHER || type == ARPHRD_LOOPBACK else {
-                throw Failure(
-                    .usage,
+                throw configuration.failure(
+                    blaming: blamed,
                     "interface \(name) is not Ethernet: \(backend.rawValue) cannot use it, "
                         + "\(IOBackend.fallback.rawValue) can")
             }

@@ -68,16 +68,21 @@ struct WorkerPlan: Sendable {
     /// - Parameters:
     ///   - tables: bytes of one worker's tables.
     ///   - policy: bytes of the tables that workers share.
-    func requireMemory(_ backend: IOBackend, tables: Int, policy: Int) throws(Failure) {
+    ///   - configuration: names what can be lowered.
+    func requireMemory(
+        _ backend: IOBackend, tables: Int, policy: Int, _ configuration: Configuration
+    ) throws(Failure) {
         let frames = max(1, sockets.receiveBuffer / sockets.slotSize)
         let ring = backend.traits.memory(frames, sockets.slotSize, sockets.burst).ring
         let total = sockets.workers * (ring + tables) + policy
         guard let available = ProcessReading.availableMemory(), total > available / 10 * 8 else {
             return
         }
+        let flows = configuration.name(of: "flows.per-worker")
+        let workers = configuration.name(of: "listen.workers")
         throw Failure(
             .config,
             "\(sockets.workers) workers need \(total >> 20) MiB for rings, tables and policy, but the host has "
-                + "\(available >> 20) MiB free: lower SLUICE_FLOWS_PER_WORKER or --workers")
+                + "\(available >> 20) MiB free: lower \(flows) or \(workers)")
     }
 }

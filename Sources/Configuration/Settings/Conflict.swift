@@ -76,45 +76,6 @@ struct Conflict {
     private static func named(
         _ first: String, _ second: String, in configuration: Configuration
     ) -> (GivenSetting, GivenSetting) {
-        func given(_ name: String) -> GivenSetting {
-            GivenSetting(setting: Settings[name], place: configuration.places[name])
-        }
-        return (given(first), given(second))
-    }
-}
-
-/// A setting with the place where it was given, for sentences; nil = its default holds.
-private struct GivenSetting {
-    let setting: Setting
-    let place: SettingPlace?
-
-    /// Begins a line about the setting.
-    var start: String {
-        guard let place, line.isEmpty else { return line.isEmpty ? "\(setting.name): " : line }
-        return "\(place.name(of: setting)): "
-    }
-
-    /// Begins a line about what stands in a file; empty for others, which need no place.
-    var line: String {
-        guard case .file(let path, let line) = place else { return "" }
-        return "\(path):\(line): \(setting.name): "
-    }
-
-    /// As it was written, such as `--steer cpu`.
-    func saying(_ value: String) -> String {
-        switch place {
-        case .flag: "--\(setting.word ?? "") \(value)"
-        case .variable: "\(setting.variable ?? "")=\(value)"
-        case .file, nil: "\(line)\(setting.name.split(separator: ".").last ?? ""): \(value)"
-        }
-    }
-
-    /// Its name in a line that begins with the place of another one.
-    func seen(from other: GivenSetting) -> String {
-        guard let place else { return setting.name }
-        guard case .file(let path, let line) = place, other.line.isEmpty else {
-            return place.name(of: setting)
-        }
-        return "\(path):\(line): \(setting.name)"
+        (configuration.given(first), configuration.given(second))
     }
 }

@@ -5,7 +5,7 @@ package enum SettingsReference {
         var lines = [
             "# Settings", "",
             "Made from the table in `Sources/Configuration/Settings/Settings.swift`:",
-            "`UPDATE_REFERENCE=1 swift test --filter SettingsReference` makes it anew.",
+            "`UPDATE_REFERENCE=1 swift test --filter ReferenceTests` makes it anew.",
             "",
             "Flags beat variables, which beat the config file, which beats the defaults. All three read the same values",
             "and give the same complaints. A time is a number with ms, s, m or h; without a unit it means seconds. Where",
