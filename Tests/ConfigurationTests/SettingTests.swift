@@ -143,7 +143,7 @@ struct SettingTests {
     @Test func `what cannot change live is named by its key, or its section if all of it cannot`()
         throws
     {
-        let old = try ConfigFile.parse("", path: "test.yaml")
+        let old = try ConfigFile.parse("log: {}\n", path: "test.yaml")
         let new = try ConfigFile.parse(
             """
             listen: { io: udp, steer: cpu, ring: { frames: 128, frame-size: 4096 } }
