@@ -58,9 +58,10 @@ struct BlameTests {
         let file = "listen: { io: packet }"
         #expect(try blame(configuration(file)).hasPrefix("78 sluice.yaml:1: listen.io: \(words) "))
         #expect(
-            try blame(configuration("", [:], ["SLUICE_IO": "packet"]))
+            try blame(configuration("log: {}\n", [:], ["SLUICE_IO": "packet"]))
                 .hasPrefix("78 SLUICE_IO: \(words) "))
-        #expect(try blame(configuration("", ["io": "packet"])).hasPrefix("64 --io: \(words) "))
+        #expect(
+            try blame(configuration("log: {}\n", ["io": "packet"])).hasPrefix("64 --io: \(words) "))
     }
 
     /// An interface that there is not is not Ethernet either.
@@ -93,8 +94,9 @@ struct BlameTests {
             try blame(configuration("listen: { cpus: 999 }"))
                 == "78 sluice.yaml:1: listen.cpus: \(words)")
         #expect(
-            try blame(configuration("", [:], ["SLUICE_CPUS": "999"])) == "78 SLUICE_CPUS: \(words)")
-        #expect(try blame(configuration("", ["cpus": "0,999"])) == "64 --cpus: \(words)")
+            try blame(configuration("log: {}\n", [:], ["SLUICE_CPUS": "999"]))
+                == "78 SLUICE_CPUS: \(words)")
+        #expect(try blame(configuration("log: {}\n", ["cpus": "0,999"])) == "64 --cpus: \(words)")
     }
 
     @Test func `a control path that is too long is blamed where it was given`() throws {
@@ -103,9 +105,10 @@ struct BlameTests {
             refusal { _ = try ControlSocket(path: path, configuration) }
         }
         let words = "control socket \(path): a path of at most 107 bytes is possible"
-        #expect(try blame(configuration("", ["control": path])) == "64 --control: \(words)")
         #expect(
-            try blame(configuration("", [:], ["SLUICE_CONTROL": path]))
+            try blame(configuration("log: {}\n", ["control": path])) == "64 --control: \(words)")
+        #expect(
+            try blame(configuration("log: {}\n", [:], ["SLUICE_CONTROL": path]))
                 == "78 SLUICE_CONTROL: \(words)")
     }
 
