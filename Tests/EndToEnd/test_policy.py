@@ -309,7 +309,8 @@ BEYOND_THE_SCHEMA = set(
     busy-poll-yes cpus-backwards destination-host-bits drain-order duplicate-key-nested
     duplicate-key duplicate-rule-name-endpoint duplicate-rule-name endpoints-same flags-both
     flags-udp flows-idle-zero flows-power fragment-later-port health-same-port
-    interface-auto-and-name payload-escape port-backwards port-with-icmp rate-flows replace-fragment
+    interface-auto-and-name not-flow-any ttl-backwards replace-icmp-condition replace-not-whole
+    rule-name-terminal payload-escape port-backwards port-with-icmp rate-flows replace-fragment
     replace-grows-tcp replace-icmp source-leading-zero source-length steer-cpu
     busy-poll-on drain-hex interface-impossible merge-key mtu-hex mtu-octal mtu-plus
     mtu-underscore port-octal port-quoted
