@@ -5,6 +5,7 @@
 #include <linux/sock_diag.h>
 #include <numa.h>
 #include <numaif.h>
+#include <sys/syscall.h>
 
 _Static_assert(sizeof(struct sluice_message) == sizeof(struct mmsghdr) &&
                    offsetof(struct sluice_message, length) == offsetof(struct mmsghdr, msg_len),
@@ -47,6 +48,10 @@ uint32_t sluice_packet_drops(int fd) {
     socklen_t size = sizeof stats;
     getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size);
     return stats.tp_drops;
+}
+
+int sluice_socket(int family, int type, int protocol) {
+    return (int)syscall(SYS_socket, (long)family, (long)type, (long)protocol);
 }
 
 int sluice_bind_packet(int fd, uint16_t protocol, int interface) {

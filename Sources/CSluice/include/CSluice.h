@@ -101,6 +101,11 @@ SLUICE_HOT static inline void sluice_slot_free(struct tpacket2_hdr *slot) {
 // times a second.
 SLUICE_HOT uint32_t sluice_packet_drops(int fd);
 
+// socket(2) with its arguments in whole registers. An int may leave anything in the upper half of
+// one; a filter of system calls, such as systemd's RestrictAddressFamilies, compares all of it.
+// Returns -1 and errno.
+int sluice_socket(int family, int type, int protocol);
+
 // Binds a packet socket to a protocol (host order; 0 receives nothing) and an interface (0 = all).
 int sluice_bind_packet(int fd, uint16_t protocol, int interface);
 

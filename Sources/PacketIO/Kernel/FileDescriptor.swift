@@ -15,7 +15,7 @@ public struct FileDescriptor: ~Copyable {
     public static func socket(
         _ family: Int32, _ type: Int32, _ number: Int32, _ what: String
     ) throws(IOFailure) -> FileDescriptor {
-        let fd = CSluice.socket(family, type | Int32(SOCK_CLOEXEC.rawValue), number)
+        let fd = sluice_socket(family, type | Int32(SOCK_CLOEXEC.rawValue), number)
         guard fd >= 0 else { throw IOFailure("open \(what)") }
         return FileDescriptor(fd)
     }
