@@ -93,12 +93,14 @@ let package = Package(
         .target(
             name: "Sluice",
             dependencies: [
+                "PacketIO",
                 "SluiceCore", "Configuration", "Explain", "Appliance", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
-            name: "SluiceTesting", dependencies: ["CSluice", "SluiceCore"], swiftSettings: hot),
+            name: "SluiceTesting", dependencies: ["RuleEngine", "CSluice", "SluiceCore"],
+            swiftSettings: hot),
 
         // What a right answer is, for the emulator and the traffic generator; and the emulator.
         .target(name: "Verification", dependencies: ["Wire"], swiftSettings: hot),
@@ -108,7 +110,7 @@ let package = Package(
         .executableTarget(
             name: "GatewayCommand",
             dependencies: [
-                "Gateway", "Verification", "CSluice", "Wire", "PacketIO", "Support", "Yams",
+                "Gateway", "CSluice", "Wire", "PacketIO", "Support", "Yams",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -130,6 +132,7 @@ let package = Package(
         .executableTarget(
             name: "GeneratorCommand",
             dependencies: [
+                "CSluice", "Wire",
                 "Generator", "Verification", "Capture", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -138,27 +141,39 @@ let package = Package(
         .testTarget(name: "SupportTests", dependencies: ["Support"]),
         .testTarget(name: "WireTests", dependencies: ["Wire", "SluiceTesting"]),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "SluiceTesting"]),
-        .testTarget(name: "PacketIOTests", dependencies: ["PacketIO", "SluiceTesting", "CSluice"]),
+        .testTarget(
+            name: "PacketIOTests", dependencies: ["Wire", "PacketIO", "SluiceTesting", "CSluice"]),
         .testTarget(
             name: "DataplaneTests",
-            dependencies: ["Dataplane", "RuleEngine", "SluiceTesting", "Gateway", "CSluice"]),
+            dependencies: [
+                "Wire", "PacketIO", "SluiceCore", "Dataplane", "RuleEngine", "SluiceTesting",
+                "CSluice",
+            ]),
         .testTarget(
             name: "ConfigurationTests",
             dependencies: [
+                "Wire", "Dataplane", "RuleEngine",
                 "Configuration", "Explain", "Appliance", "Sluice", "Support", "SluiceTesting",
             ],
             exclude: ["WrongConfigs"]),
         .testTarget(
-            name: "ApplianceTests", dependencies: ["Appliance", "Support", "SluiceTesting"]),
+            name: "ApplianceTests",
+            dependencies: [
+                "CSluice", "Dataplane", "RuleEngine", "Configuration", "Appliance", "Support",
+                "SluiceTesting",
+            ]),
         .testTarget(
             name: "GeneratorTests",
-            dependencies: ["Generator", "Verification", "Capture", "Dataplane", "SluiceTesting"]),
+            dependencies: [
+                "Wire", "Support", "Generator", "Verification", "Capture", "Dataplane",
+                "SluiceTesting",
+            ]),
         .testTarget(
             name: "VerificationTests",
-            dependencies: ["Verification", "SluiceTesting"]),
+            dependencies: ["Wire", "Verification", "SluiceTesting"]),
         .testTarget(
             name: "GatewayTests",
-            dependencies: ["Gateway", "Verification", "Dataplane", "SluiceTesting"]),
+            dependencies: ["Wire", "SluiceCore", "Gateway", "Verification", "SluiceTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )

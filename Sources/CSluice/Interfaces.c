@@ -7,37 +7,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int sluice_interface_type(const char *name) {
+// Asks the kernel one thing of an interface (netdevice(7)); 0, or -errno.
+static int ask(const char *name, unsigned long request, struct ifreq *r) {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
-    struct ifreq r;
-    memset(&r, 0, sizeof r);
-    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
-    int result = ioctl(fd, SIOCGIFHWADDR, &r) == 0 ? r.ifr_hwaddr.sa_family : -errno;
+    memset(r, 0, sizeof *r);
+    strncpy(r->ifr_name, name, IFNAMSIZ - 1);
+    int result = ioctl(fd, request, r) == 0 ? 0 : -errno;
     close(fd);
     return result;
+}
+
+int sluice_interface_type(const char *name) {
+    struct ifreq r;
+    int result = ask(name, SIOCGIFHWADDR, &r);
+    return result < 0 ? result : r.ifr_hwaddr.sa_family;
 }
 
 int sluice_interface_mtu(const char *name) {
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -errno;
     struct ifreq r;
-    memset(&r, 0, sizeof r);
-    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
-    int result = ioctl(fd, SIOCGIFMTU, &r) == 0 ? r.ifr_mtu : -errno;
-    close(fd);
-    return result;
+    int result = ask(name, SIOCGIFMTU, &r);
+    return result < 0 ? result : r.ifr_mtu;
 }
 
 int sluice_interface_flags(const char *name) {
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -errno;
     struct ifreq r;
-    memset(&r, 0, sizeof r);
-    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
-    int result = ioctl(fd, SIOCGIFFLAGS, &r) == 0 ? (int)(unsigned short)r.ifr_flags : -errno;
-    close(fd);
-    return result;
+    int result = ask(name, SIOCGIFFLAGS, &r);
+    return result < 0 ? result : (int)(unsigned short)r.ifr_flags;
 }
 
 int sluice_open_tun(const char *name) {

@@ -43,7 +43,7 @@ import Wire
         return unsafe UInt32(bigEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
 
-    /// False when so many bytes are not there; nothing is skipped then.
+    /// False when fewer than `bytes` are left; nothing is skipped then.
     @_lifetime(self: copy self) @discardableResult
     public mutating func skip(_ bytes: Int) -> Bool {
         guard bytes >= 0, bytes <= remaining else { return false }

@@ -21,7 +21,7 @@ final class Workers {
     let all: [One]
     /// Not where a token comes.
     var clock: UInt64 = 1_500_000_000
-    /// When so many packets passed.
+    /// How many packets passed, and when.
     private(set) var passed: [(at: UInt64, count: Int)] = []
 
     /// Each worker replays these packets from the first on, burst by burst.
@@ -61,7 +61,7 @@ final class Workers {
         inForce = snapshot
     }
 
-    /// One burst of so many packets at `clock`; how many passed. As in the loop, the worker then
+    /// One burst of packets at `clock`; returns how many passed. As in the loop, the worker then
     /// looks for more at once.
     @discardableResult
     func burst(_ index: Int, _ packets: Int) -> Int {
@@ -80,7 +80,7 @@ final class Workers {
 
     var total: Int { passed.reduce(0) { $0 + $1.count } }
 
-    /// The most that passed in any span of so many nanoseconds.
+    /// The most that passed in any span of this length, nanoseconds.
     static func most(in span: UInt64, _ passed: [(at: UInt64, count: Int)]) -> Int {
         var (sum, most, first) = (0, 0, 0)
         for event in passed {

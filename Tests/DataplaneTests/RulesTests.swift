@@ -250,7 +250,7 @@ struct RulesTests {
         }
     }
 
-    @Test func `a sample is the first packet of a flow and every so many-th`() throws {
+    @Test func `a sample is the first packet of a flow and every n-th`() throws {
         var bench = try RuleBench(policy(rule("sample", nil) { $0.sampleEvery = 4 }))
         for i in 0..<9 {
             #expect(isForwarded(bench.outcome(of: tcp(5, 80, 0x10, back: false))))

@@ -91,7 +91,7 @@ class Gateway:
     def exchange(self, *packets, answers=None, mac=None):
         """Sends the packets and gives back all that is returned for them, in order of arrival.
 
-        With `answers`, first waits for so many. Then lets good packets of many flows through and
+        With `answers`, first waits for that number of answers. Then lets good packets of many flows through and
         waits for those, so that an answer that should not exist has had its time.
         """
         self.send(*packets, mac=mac)

@@ -150,4 +150,6 @@ def test_a_storm_of_reloads_loses_and_leaks_nothing(storm):
     assert metrics.total("sluice_config_reloads_total", result="success") == generation - 1
     assert metrics.total("sluice_config_reloads_total", result="failure") == failed
     grown = [after - before for before, after in zip(early, late)]
-    assert grown[0] < 4096 and grown[1] < 16384, f"{early} kB early, {late} kB late"
+    # Pages that an allocator has not touched before come in by the megabyte; a snapshot that leaks comes in each time.
+    allowed = 8 * (RELOADS - WARM_UP) + 1024
+    assert grown[0] < allowed and grown[1] < 3 * allowed, f"{early} kB early, {late} kB late"

@@ -125,7 +125,7 @@ struct Scene: Sendable {
         }
     }
 
-    /// Plays all scenes in one worker until so many packets went through; allocations meanwhile.
+    /// Plays all scenes in one worker until this number of packets went through; returns the allocations meanwhile.
     static func allocations(packets: Int, leaks: Bool) throws -> UInt64 {
         var io = makeIO()
         for scene in all { scene.enqueue(&io) }

@@ -31,7 +31,7 @@ import Wire
         return Walk(outcome: .ok, options: options)
     }
 
-    /// An option with so many words of data, which look like AWS options themselves.
+    /// An option with `count` words of data, which look like AWS options themselves.
     private func option(
         _ optionClass: UInt16, _ type: UInt8, reserved: UInt8 = 0, words count: Int = 0
     ) -> [UInt8] {
