@@ -1,0 +1,459 @@
+"""Packets that an attacker would send, and ordinary ones between them, from a seed.
+
+A case is one packet or the fragments of one. Its number stands in the source address, so that
+whatever a host makes of it can be told from everything else.
+"""
+
+import socket
+import struct
+from dataclasses import dataclass, field
+
+from end_host import ADDRESS4, ADDRESS6, NUMBERS4, OTHER6
+from packets import checksum
+
+TEXT = b"dropme"
+SECRET = b"secret"
+HERE4, HERE6 = socket.inet_aton(ADDRESS4), socket.inet_pton(socket.AF_INET6, ADDRESS6)
+THERE6 = socket.inet_pton(socket.AF_INET6, OTHER6)
+MORE = 0x2000
+SYN, ACK = 0x02, 0x10
+
+
+@dataclass
+class Case:
+    number: int
+    version: int
+    what: list = field(default_factory=list)  # what was done to it, in words
+    packets: list = field(default_factory=list)
+    # Of each packet its protocol, and the bytes of header and data that rules see; 0 of a later fragment.
+    shown: list = field(default_factory=list)
+    opens: bool = False  # a packet of it is a SYN that may open a connection
+    is_fragmented: bool = False
+
+    def add(self, packet, protocol, shown):
+        self.packets.append(packet)
+        self.shown.append((protocol, shown))
+
+
+def source(case):
+    if case.version == 4:
+        return struct.pack("!I", NUMBERS4 + case.number)
+    return b"\xfd" + bytes(11) + struct.pack("!I", case.number)
+
+
+def header4(case, protocol, body, ttl=63, tos=0, ident=1, fragment=0, options=b"", total=None):
+    words = 5 + len(options) // 4
+    total = words * 4 + len(body) if total is None else total
+    head = struct.pack("!BBHHHBB", 0x40 | words, tos, total & 0xFFFF, ident, fragment, ttl, protocol)
+    addresses = source(case) + HERE4
+    right = checksum(head + b"\0\0" + addresses + options)
+    return head + struct.pack("!H", right) + addresses + options + body
+
+
+def header6(case, protocol, body, ttl=63, tos=0, length=None):
+    length = len(body) if length is None else length
+    head = struct.pack("!IHBB", 6 << 28 | tos << 20, length & 0xFFFF, protocol, ttl)
+    return head + source(case) + HERE6 + body
+
+
+def pseudo(case, protocol, length):
+    if case.version == 4:
+        return source(case) + HERE4 + struct.pack("!HH", protocol, length)
+    return source(case) + HERE6 + struct.pack("!II", length, protocol)
+
+
+def udp(case, sport, dport, data, length=None, sum_field=None):
+    """`length` as it shall stand there; the checksum is right for what a host takes it to mean."""
+    whole = 8 + len(data)
+    length = whole if length is None else length
+    meant = whole if length == 0 else min(length, whole)
+    head = struct.pack("!HHHH", sport, dport, length & 0xFFFF, 0)
+    if sum_field is None:
+        covered = (head + data)[:meant]
+        sum_field = checksum(pseudo(case, 17, meant) + covered) or 0xFFFF
+    return head[:6] + struct.pack("!H", sum_field) + data
+
+
+def tcp(case, sport, dport, flags, data):
+    head = struct.pack("!HHIIBBHHH", sport, dport, 1000, 1, 5 << 4, flags, 8192, 0, 0)
+    right = checksum(pseudo(case, 6, 20 + len(data)) + head + data)
+    case.opens |= flags & 0x17 == SYN
+    return head[:16] + struct.pack("!H", right) + head[18:] + data
+
+
+def echo(case, kind, data):
+    head = struct.pack("!BBHI", kind, 0, 0, 0x00010001)
+    right = checksum((pseudo(case, 58, 8 + len(data)) if case.version == 6 else b"") + head + data)
+    return head[:2] + struct.pack("!H", right) + head[4:] + data
+
+
+# --- IPv6 extension headers, each as (number, what follows its next header) ----------------------
+
+
+def options6(dice):
+    body = dice.choice((
+        b"\x01\x04" + bytes(4), b"\x00" * 6, b"\x05\x02\x00\x00\x01\x00", b"\x1e\x04spam",
+        b"\x1e\x0c" + b"x" * 12, b"\x01\x00\x01\x00\x01\x00", b"\x5e\x04spam", b"\x01\x09spam",
+    ))  # fmt: skip
+    return bytes([(len(body) + 2) // 8 - 1]) + body
+
+
+def routing(dice):
+    kind = dice.choice((0, 0, 2, 3, 4, 4, 253))
+    left = dice.choice((0, 0, 1)) if kind != 4 else dice.choice((0, 1))
+    if kind == 4:
+        # RFC 8754 §2: last entry, flags, tag, segments in reverse.
+        return bytes([2, 4, left, 0, 0, 0, 0]) + dice.choice((HERE6, THERE6))
+    return bytes([2, kind, left, 0, 0, 0, 0]) + HERE6
+
+
+def extension(dice, kind=None):
+    if kind is None:
+        kind = dice.choice((60, 60, 60, 43, 43, 44, 51, 135, 139, 0))
+    if kind == 43:
+        return 43, routing(dice)
+    if kind == 44:
+        return 44, struct.pack("!BHI", 0, 0, dice.getrandbits(32))
+    if kind == 51:
+        return 51, bytes([4, 0, 0]) + dice.randbytes(20)
+    if kind in (135, 139):
+        return kind, b"\x00" + bytes(6)
+    return kind, options6(dice)
+
+
+def chain(headers, last, body):
+    """The first header's number, and all bytes behind the fixed header."""
+    for kind, rest in reversed(headers):
+        body, last = bytes([last]) + rest + body, kind
+    return last, body
+
+
+# --- whole packets -------------------------------------------------------------------------------
+
+
+def text_data(dice):
+    data = bytearray(dice.choice(b"abcxyz") for _ in range(dice.choice((8, 24, 40, 64, 200))))
+    for word, share in ((TEXT, 0.4), (SECRET, 0.15)):
+        if dice.random() < share:
+            at = dice.randint(0, len(data) - len(word))
+            data[at : at + len(word)] = word
+    return bytes(data)
+
+
+def transport(dice, case, data, **datagram):
+    """A protocol and its segment."""
+    sport = 3000 if dice.random() < 0.05 else 40000
+    dport = dice.choice((3000, 4000, 4000, 4001, 5000))
+    protocol = 17 if datagram else dice.choices((17, 6, 253, 1), (70, 14, 8, 8))[0]
+    if protocol == 17:
+        return 17, udp(case, sport, dport, data, **datagram)
+    if protocol == 6:
+        return 6, tcp(case, sport, dport, dice.choice((SYN, ACK, ACK | SYN, 0x18, SYN | 1, SYN | 4, 0)), data)
+    if protocol == 1:
+        kinds, number = ((8, 0), 1) if case.version == 4 else ((128, 129), 58)
+        return number, echo(case, dice.choice(kinds), data)
+    return 253, data
+
+
+def datagram_faults(dice, case, data):
+    """A UDP length or checksum that is not the usual one."""
+    whole = 8 + len(data)
+    length = dice.choice((None, 0, 0, 0, 7, 8, 12, whole - 1, whole - 4, whole + 1, whole + 100, 0xFFFF))
+    sum_field = dice.choice((None, None, 0, 0x1234))
+    case.what.append(f"UDP length {length}, checksum {sum_field}")
+    return {"length": length, "sum_field": sum_field}
+
+
+def whole(dice, number):
+    case = Case(number, dice.choice((4, 6)))
+    data = text_data(dice)
+    datagram = datagram_faults(dice, case, data) if dice.random() < 0.3 else {}
+    protocol, segment = transport(dice, case, data, **datagram)
+    header = {"ttl": dice.choice((63,) * 8 + (7, 255, 0)), "tos": dice.choice((0,) * 8 + (46 << 2, 0x03, 0xFF))}
+    packet = (whole4 if case.version == 4 else whole6)(dice, case, protocol, segment, header)
+    if dice.random() < 0.15:
+        case.what.append("trailing bytes")
+        packet += dice.choice((b"\0" * 6, TEXT, dice.randbytes(20)))
+    case.add(packet, protocol, len(packet))
+    return case
+
+
+def options4(dice):
+    return dice.choice((
+        b"\x01" * 4, b"\x00" * 4, b"\x94\x04\x00\x00", b"\x07\x07\x04\x00\x00\x00\x00\x00",
+        b"\x44\x08\x05\x00" + bytes(4), b"\x83\x07\x04\xc0\xa8\x28\x02\x00", b"\x83\x07\x08\xc0\xa8\x28\x02\x00",
+        b"\x82\x0b" + bytes(9) + b"\x00", b"\x1e\x04ab", b"\x01" * 40, dice.randbytes(dice.choice((4, 12, 40))),
+    ))  # fmt: skip
+
+
+def whole4(dice, case, protocol, segment, header):
+    fault = dice.choices(
+        ("none", "options", "total length", "header length", "checksum", "bits", "version"),
+        (50, 20, 12, 6, 4, 12, 2),
+    )[0]
+    case.what.append(f"IPv4: {fault}")
+    if fault == "options":
+        header["options"] = options4(dice)
+    elif fault == "total length":
+        right = 20 + len(segment)
+        header["total"] = dice.choice((right - 1, right - 8, right + 8, 28, 20, 19, 0, 0xFFFF))
+    elif fault == "bits":
+        header["fragment"] = dice.choice((0x4000, 0x8000, 0xC000, MORE, MORE | 0x4000))
+    packet = bytearray(header4(case, protocol, segment, **header))
+    if fault in ("header length", "version"):
+        packet[0] = 0x40 | dice.choice((0, 4, 6, 7, 15)) if fault == "header length" else dice.choice((0x65, 0x05, 0x55))
+        words = (packet[0] & 15) * 4
+        packet[10:12] = b"\0\0"
+        packet[10:12] = struct.pack("!H", checksum(bytes(packet[: max(20, words)])))
+    elif fault == "checksum":
+        packet[10] ^= 0x55
+    return bytes(packet)
+
+
+def whole6(dice, case, protocol, segment, header):
+    fault = dice.choices(
+        ("none", "chain", "long chain", "atomic", "two fragment headers", "length", "jumbo"),
+        (40, 30, 4, 8, 6, 10, 6),
+    )[0]
+    headers = []
+    if fault == "chain":
+        headers = [extension(dice, 0)] if dice.random() < 0.3 else []
+        headers += [extension(dice) for _ in range(dice.randint(0, 4))]
+    elif fault == "long chain":
+        headers = [extension(dice, 60) for _ in range(dice.randint(7, 11))]
+    elif fault == "atomic":
+        headers = [extension(dice, 44)]
+    elif fault == "two fragment headers":
+        headers = [extension(dice, 44), *([extension(dice, 60)] * dice.randint(0, 1)), extension(dice, 44)]
+    elif fault == "jumbo":
+        option = dice.choice((b"\xc2\x04\x00\x01\x00\x10", b"\xc2\x04\x00\x00\x00\x40", b"\x01\x04" + bytes(4)))
+        headers = [(0, b"\0" + option)]
+        header["length"] = dice.choice((0, 0, 0, None))
+    case.what.append(f"IPv6: {fault} {[kind for kind, _ in headers]}")
+    first, body = chain(headers, protocol, segment)
+    if fault == "length":
+        header["length"] = dice.choice((0, len(body) - 1, len(body) - 8, len(body) + 8, 8, 7, 0xFFFF))
+    return header6(case, first, body, **header)
+
+
+# --- fragments -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Piece:
+    """Bytes `start` to `end` of a variant of the datagram."""
+
+    variant: bytes
+    start: int
+    end: int
+    more: bool
+    protocol: int
+    ttl: int = 63
+    tos: int = 0
+
+
+def block(dice, parts, at):
+    """Eight bytes whose sum is always the same, so that any mixture of variants has the right checksum."""
+    content = bytearray(parts)
+    content[at : at + 2] = b"\0\0"
+    content[at : at + 2] = struct.pack("!H", checksum(bytes(content)))
+    return bytes(content)
+
+
+def variant_data(dice, blocks, tail):
+    """Data in blocks, with the text at some place, maybe over the border of two."""
+    parts = [dice.choice((b"a", b"b", b"z")) * 8 for _ in range(blocks)]
+    places = [6] * blocks
+    if dice.random() < 0.5:
+        index = dice.randrange(blocks)
+        if index + 1 < blocks and dice.random() < 0.5:
+            parts[index], places[index] = b"ccxxx" + TEXT[:3], 0
+            parts[index + 1] = TEXT[3:] + b"xxxcc"
+        else:
+            parts[index] = TEXT + b"cc"
+    return b"".join(block(dice, *each) for each in zip(parts, places, strict=True)) + tail
+
+
+def variants(dice, case, protocol, blocks):
+    """Datagrams of one length that differ in what rules look at."""
+    tail = b"tail-up"[: dice.choice((0, 0, 0, 1, 4, 7))]
+    length = dice.choice((None,) * 8 + (0, 12, 8))
+    sum_field = 0 if case.version == 4 and dice.random() < 0.5 else None
+    if protocol == 17 and length is not None:
+        case.what.append(f"UDP length {length}")
+    made = []
+    for _ in range(dice.randint(1, 3)):
+        dport = dice.choice((3000, 4000, 4000, 4001))
+        data = variant_data(dice, blocks, tail)
+        if protocol == 17:
+            # Of several, one may say another length.
+            given = length if dice.random() < 0.7 else None
+            made.append(udp(case, 40000, dport, data, given, sum_field))
+        elif protocol == 6:
+            made.append(tcp(case, 40000, dport, dice.choice((SYN, ACK, ACK, 0x18, SYN | 1, SYN | 4)), b"pads" + data))
+        else:
+            made.append(data)
+    return made
+
+
+def cuts(dice, length, first=None):
+    """Offsets that cut a datagram into two to five pieces."""
+    inner = range(8, length, 8)
+    chosen = set(dice.sample(inner, min(len(inner), dice.randint(1, 4))))
+    if first is not None:
+        chosen = {at for at in chosen if at > first} | {first}
+    return [0, *sorted(chosen), length]
+
+
+def plain(dice, made, protocol, first=None):
+    """Pieces that fit, most of one variant."""
+    edges = cuts(dice, len(made[0]), first)
+    one = dice.choice(made)
+    pieces = []
+    for start, end in zip(edges, edges[1:], strict=False):
+        variant = one if dice.random() < 0.7 else dice.choice(made)
+        pieces.append(Piece(variant, start, end, end < len(one), protocol))
+    return pieces
+
+
+def two_firsts(dice, made, protocol):
+    """Fragments that fit, and another first one, longer or shorter."""
+    pieces = plain(dice, made, protocol)
+    variant = dice.choice(made)
+    other = Piece(variant, 0, dice.randrange(8, len(variant), 8), True, protocol)
+    if dice.random() < 0.5:
+        other.ttl = 1
+    elif dice.random() < 0.3:
+        pieces[0].ttl = 1
+    pieces.insert(dice.choice((0, 0, 1, len(pieces))), other)
+    return pieces
+
+
+def overlapping(dice, made, protocol):
+    """Anything over anything."""
+    pieces = plain(dice, made, protocol)
+    for _ in range(dice.randint(1, 3)):
+        variant = dice.choice(made)
+        start = dice.randrange(0, len(variant), 8)
+        end = min(len(variant), start + 8 * dice.randint(1, 5))
+        if start == 0 and end == len(variant):
+            end -= (end - 1) % 8 + 1  # offset 0 and no more to come would be a whole packet
+        piece = Piece(variant, start, end, end < len(variant), protocol)
+        piece.ttl = dice.choice((63, 63, 1))
+        pieces.insert(dice.randint(0, len(pieces)), piece)
+    return pieces
+
+
+def tiny(dice, made, protocol):
+    """The first fragment ends within the transport header or right behind it."""
+    return plain(dice, made, protocol, dice.choice((8, 8, 16, 24)))
+
+
+def edges(dice, made, protocol):
+    """Fragments without data, beyond the end, or of a length that no fragment may have."""
+    pieces = plain(dice, made, protocol)
+    odd = dice.choice(pieces)
+    fault = dice.choice(("empty", "beyond", "odd length", "last twice"))
+    if fault == "empty":
+        pieces.append(Piece(odd.variant, odd.start, odd.start, True, protocol))
+    elif fault == "beyond":
+        pieces.insert(0, Piece(bytes(65528) + b"x" * 40, 65528, 65560, False, protocol))
+    elif fault == "odd length":
+        odd.end = min(odd.end + dice.randint(1, 7), len(odd.variant))
+    else:
+        pieces.append(Piece(odd.variant, odd.start, odd.end, False, protocol))
+    return pieces
+
+
+SHAPES = {plain: 30, two_firsts: 25, overlapping: 20, tiny: 15, edges: 10}
+
+
+def mixed(dice, case, pieces, protocol):
+    """The pieces in some order, with what else may be strange about one of them."""
+    if dice.random() < 0.4:
+        dice.shuffle(pieces)
+        case.what.append("shuffled")
+    elif dice.random() < 0.15:
+        pieces.reverse()
+        case.what.append("reversed")
+    if dice.random() < 0.2:
+        pieces.insert(dice.randint(0, len(pieces)), dice.choice(pieces))
+        case.what.append("one twice")
+    for share, what, change in (
+        (0.2, "another protocol", {"protocol": dice.choice((6, 17, 253, 60, 59, 44, 0))}),
+        (0.08, "TTL 7", {"ttl": 7}),
+        (0.08, "DSCP 46", {"tos": 46 << 2}),
+    ):
+        if dice.random() < share:
+            index = dice.randrange(len(pieces))
+            pieces[index] = Piece(**{**vars(pieces[index]), **change})
+            case.what.append(f"{what} {change} in {index}")
+    return pieces
+
+
+def fragmented(dice, number):
+    """The fragments of one packet."""
+    case = Case(number, dice.choice((4, 6)), is_fragmented=True)
+    protocol = dice.choices((17, 6, 253), (75, 17, 8))[0]
+    shape = dice.choices(list(SHAPES), list(SHAPES.values()))[0]
+    case.what.append(shape.__name__)
+    made = variants(dice, case, protocol, dice.randint(3, 10))
+    pieces = shape(dice, made, protocol)
+    if case.version == 4:
+        fragments4(dice, case, mixed(dice, case, pieces, protocol), protocol)
+    else:
+        fragments6(dice, case, pieces, protocol)
+    return case
+
+
+def visible(piece, is_udp, before=0):
+    """Bytes of the transport header and data that a first fragment shows to rules; 0 of a later one."""
+    if piece.start:
+        return 0
+    end = piece.end // 8 * 8 - before
+    length = int.from_bytes(piece.variant[before + 4 : before + 6], "big")
+    return min(end, length) if is_udp and length >= 8 else end
+
+
+def fragments4(dice, case, pieces, protocol):
+    ident = dice.randrange(65536)
+    extra = 0x8000 if dice.random() < 0.05 else 0x4000 if dice.random() < 0.05 else 0
+    strange = dice.random() < 0.15
+    for piece in pieces:
+        options = options4(dice) if strange and dice.random() < 0.5 else b""
+        if options:
+            case.what.append(f"options {options.hex()}")
+        field_ = extra | (MORE if piece.more else 0) | piece.start // 8
+        packet = header4(
+            case, piece.protocol, piece.variant[piece.start : piece.end], piece.ttl, piece.tos, ident, field_, options
+        )
+        case.add(packet + (TEXT if strange else b""), piece.protocol, visible(piece, piece.protocol == 17))
+
+
+def fragments6(dice, case, pieces, protocol):
+    ident = dice.getrandbits(32)
+    before = [extension(dice, dice.choice((0, 60, 43)))] if dice.random() < 0.15 else []
+    inside, fault = [], dice.random()
+    if fault < 0.15:
+        inside = [extension(dice, dice.choice((60, 60, 43)))]
+    elif fault < 0.22:
+        inside = [(44, struct.pack("!BHI", 0, dice.choice((0, 1)), ident ^ dice.choice((0, 1))))]
+    elif fault < 0.27:
+        before += [(44, struct.pack("!BHI", 0, dice.choice((0, 1)), ident ^ dice.choice((0, 1))))]
+    case.what.append(f"before {[kind for kind, _ in before]}, inside {[kind for kind, _ in inside]}")
+    first, size = protocol, 0
+    if inside:
+        # The headers in the part that is cut move all edges behind the first.
+        first, head = chain(inside, protocol, b"")
+        size = len(head)
+        for piece in pieces:
+            piece.variant = head + piece.variant
+            piece.start += size if piece.start else 0
+            piece.end += size
+            piece.protocol = first if piece.start == 0 or dice.random() < 0.8 else piece.protocol
+    for piece in mixed(dice, case, pieces, protocol):
+        field_ = piece.start & 0xFFF8 | piece.more
+        rest = struct.pack("!BHI", 0, field_, ident)
+        kind, body = chain([*before, (44, rest)], piece.protocol, piece.variant[piece.start : piece.end])
+        meant = protocol if piece.protocol == first else piece.protocol
+        case.add(header6(case, kind, body, piece.ttl, piece.tos), meant, visible(piece, meant == 17, size))

@@ -1,0 +1,294 @@
+"""What a real host would deliver is what is inspected: thousands of packets go bare to a Linux host,
+and through the appliance to another. Nothing that the second delivers may be what a rule forbids."""
+
+import collections
+import os
+import random
+import socket
+import struct
+
+import pytest
+
+import hostile
+from conftest import BACKENDS
+from end_host import NUMBERS4, EndHost, mac_of
+from gateway import FENCES
+from generator import DEVICE, GATEWAYS, TARGET, Link
+from hostile import ACK, SECRET, SYN, TEXT, header4
+from lab import BIN, GIVE_UP, Metrics, inside, remove_leftovers
+from packets import aws_options, geneve, outer
+
+WHOLE = FRAGMENTS = 20_000
+BATCH = 200  # packets under way at once
+SEEDS = (1, 2)
+FENCE_PORTS = 60000
+
+TEXTS = f"""{{ name: NAME-text, match: {{ payload: {{ contains: {TEXT.decode()} }} }}, action: drop }}"""
+FORBIDDEN = f"""
+        - {TEXTS}
+        - {{ name: NAME-port, match: {{ port: 3000 }}, action: drop }}
+        - {{ name: NAME-protocol, match: {{ protocol: 253 }}, action: drop }}
+        - {{ name: NAME-ttl, match: {{ ttl: 7 }}, action: drop }}
+        - {{ name: NAME-dscp, match: {{ dscp: ef }}, action: drop }}
+        - {{ name: NAME-syn, match: {{ tcp-flags: {{ set: syn, clear: ack }} }}, action: drop }}
+        - {{ name: NAME-echo, match: {{ icmp: {{ type: [8, 128] }} }}, action: drop }}
+        - {{ name: NAME-secret, match: {{ protocol: udp }}, action: [{{ replace: [{{ find: {SECRET.decode()}, with: public }}] }}] }}
+"""
+CONFIG = f"""
+policy:
+  endpoints:
+    vpce-1:
+      rules: {FORBIDDEN.replace("NAME", "forbid")}
+    vpce-2:
+      fragments: forward
+      rules: {FORBIDDEN.replace("NAME", "fragment")}
+    vpce-3:
+      default: drop
+      rules:
+        - {TEXTS.replace("NAME", "allow")}
+        - {{ name: allowed, match: {{ protocol: udp, destination-port: 4000-4001 }}, action: forward }}
+    vpce-4:
+      on-unknown-tcp: drop
+"""
+ENDPOINTS = (1, 1, 1, 2, 3, 4)
+SHARE = {"text": 300, "port": 300, "protocol": 100, "ttl": 100, "dscp": 100, "syn": 50, "echo": 50, "secret": 50,
+         "not-allowed": 100, "unknown-tcp": 100}  # fmt: skip
+
+
+def endpoint(number):
+    return ENDPOINTS[number % len(ENDPOINTS)]
+
+
+# --- what the rules say of a delivery ------------------------------------------------------------
+
+
+def has_text(one, shown):
+    """The text lies where a first fragment has shown its bytes to the rules; none sees later ones."""
+    if one.protocol not in (6, 17):
+        return False
+    at = one.data.find(TEXT)
+    while at >= 0:
+        if one.data_at + at + len(TEXT) <= shown:
+            return True
+        at = one.data.find(TEXT, at + 1)
+    return False
+
+
+def named(one, case, shown):
+    """The rule that forbids what was delivered, or None."""
+    policy = endpoint(one.number)
+    if policy == 4:
+        mid_flow = one.protocol == 6 and one.flags & (SYN | ACK) != SYN
+        return "unknown-tcp" if mid_flow and not case.opens else None
+    if has_text(one, shown):
+        return "text"
+    if policy == 3:
+        return None if one.protocol == 17 and one.dport in (4000, 4001) else "not-allowed"
+    if one.protocol in (6, 17) and 3000 in (one.sport, one.dport):
+        return "port"
+    if one.protocol == 6 and one.flags & (SYN | ACK) == SYN:
+        return "syn"
+    if (one.protocol, one.flags) in ((1, 8), (58, 128)):
+        return "echo"
+    if one.protocol == 17 and not case.is_fragmented and SECRET in one.data:
+        return "secret"
+    return {one.ttl == 7: "ttl", one.tos >> 2 == 46: "dscp", one.protocol == 253: "protocol"}.get(True)
+
+
+# --- the appliance -------------------------------------------------------------------------------
+
+
+class Path:
+    """From here to the appliance and back; whatever gets lost on the way fails the test."""
+
+    def __init__(self, link):
+        self.link = link
+        load = link.namespace("load")
+        with inside(load):
+            self.line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self.tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            # Keeps this side's kernel from answering returned packets with ICMP.
+            self.sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.line.bind((DEVICE, 0))
+        self.tap.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+        self.tap.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
+        self.tap.bind((DEVICE, 0x0800))
+        self.tap.settimeout(GIVE_UP)
+        self.sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+        self.sink.bind(("0.0.0.0", 6081))
+        link.run("load", "ping", "-c", "1", "-W", "5", TARGET)
+        self.header = mac_of(link.namespace("box"), DEVICE) + mac_of(load, DEVICE) + b"\x08\x00"
+        self.sent = self.returned = 0
+        nobody = hostile.Case(0, 4)
+        self.fences = [
+            self._frame(header4(nobody, 17, struct.pack("!HHHH", port, 9, 8, 0)), 4, 0xF, FENCE_PORTS + port)
+            for port in range(FENCES)
+        ]
+
+    def close(self):
+        for sock in (self.line, self.tap, self.sink):
+            sock.close()
+
+    def _frame(self, inner, version, endpoint, port):
+        wrapped = geneve(inner, aws_options(endpoint), protocol=0x86DD if version == 6 else 0x0800)
+        return self.header + outer(wrapped, port, source=GATEWAYS[0], destination=TARGET, sum_field=0)
+
+    def exchange(self, batch):
+        """Sends (case, index of its packet) and gives back (version, inner packet) of what is returned."""
+        for case, index in batch:
+            port = 20000 + case.number % 30000
+            self.line.send(self._frame(case.packets[index], case.version, endpoint(case.number), port))
+        for fence in self.fences:
+            self.line.send(fence)
+        self.sent += len(batch) + len(self.fences)
+        found, fences = [], 0
+        while fences < len(self.fences):
+            packet = self.tap.recv(65536)[14:]
+            if packet[9] != 17 or packet[22:24] != b"\x17\xc1":
+                continue
+            self.returned += 1
+            if int.from_bytes(packet[20:22], "big") >= FENCE_PORTS:
+                fences += 1
+                continue
+            at = 28 + 8 + (packet[28] & 63) * 4
+            found.append((6 if packet[30:32] == b"\x86\xdd" else 4, packet[at : int.from_bytes(packet[2:4], "big")]))
+        return found
+
+    def check_no_loss(self):
+        """The appliance has seen every packet, and each that it forwarded was seen here."""
+        page = Metrics(self.link.run("load", "curl", "-sf", f"http://{TARGET}:8080/metrics").stdout)
+        page.check_identity()
+        received, forwarded, _ = (sum(each.values()) for each in page.packet_counters())
+        assert (received, forwarded) == (self.sent, self.returned), page.dropped()
+        return page.dropped()
+
+
+# --- a run ---------------------------------------------------------------------------------------
+
+
+def schedule(dice, cases):
+    """(case, index) in an order that mixes the cases: most take a moment, a few the whole run."""
+    times = []
+    for case in cases:
+        start = dice.random() * len(cases)
+        step = dice.choice((0.01, 1, 10, 100)) if dice.random() < 0.98 else len(cases) / 8
+        times += [(start + index * step, case.number, index, case) for index in range(len(case.packets))]
+    return [(case, index) for _, _, index, case in sorted(times, key=lambda each: each[:3])]
+
+
+def make_cases(seed):
+    dice = random.Random(seed)
+    cases = [hostile.whole(dice, number) for number in range(1, WHOLE + 1)]
+    missing = FRAGMENTS
+    while missing > 0:
+        cases.append(hostile.fragmented(dice, len(cases) + 1))
+        missing -= len(cases[-1].packets)
+    return schedule(dice, cases), {case.number: case for case in cases}
+
+
+def number_of(version, packet):
+    return int.from_bytes(packet[12:16], "big") - NUMBERS4 if version == 4 else int.from_bytes(packet[20:24], "big")
+
+
+class Judge:
+    """Knows of each case what passed, and so what the rules have seen of it."""
+
+    def __init__(self, cases):
+        self.cases = cases
+        self.passed = collections.defaultdict(list)  # number to indices
+
+    def passes(self, version, packet):
+        number = number_of(version, packet)
+        packets = self.cases[number].packets
+        self.passed[number].append(packets.index(packet) if packet in packets else 0)
+
+    def shown(self, one):
+        """Bytes that the rules have seen of what was delivered: the longest first fragment counts."""
+        case, passed = self.cases[one.number], self.passed[one.number]
+        if endpoint(one.number) == 2:
+            # Later fragments are not held against their first.
+            return min((case.shown[index][1] for index in passed if case.shown[index][1]), default=0)
+        ends = [end for protocol, end in case.shown[: max(passed) + 1] if protocol == one.protocol]
+        return max(ends, default=0)
+
+    def rule(self, one):
+        return named(one, self.cases[one.number], self.shown(one))
+
+
+def told(one, rule, judge):
+    case = judge.cases[one.number]
+    lines = [f"{rule}: IPv{case.version} case {case.number}, endpoint {endpoint(one.number)}: {'; '.join(case.what)}"]
+    for index, packet in enumerate(case.packets):
+        lines.append(f"  {'passed ' if index in judge.passed[one.number] else 'dropped'} {packet.hex()}")
+    return "\n".join([*lines, f"  delivered {one}"])
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory):
+    remove_leftovers()
+    link = Link(tmp_path_factory.mktemp("differential"))
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def hosts(link):
+    made = [EndHost(link.namespace("load"), name) for name in ("bare", "behind")]
+    yield made
+    for one in made:
+        one.close()
+
+
+def start(link, io):
+    config = link.directory / "policy.yaml"
+    config.write_text(CONFIG)
+    program = link.start(
+        "box", BIN / "sluice", "run", "--io", io, "--workers", 2, "--health", f"{TARGET}:8080",
+        "--drain-minimum", 1, "--config", config, "--control", link.directory / "control.sock",
+    )  # fmt: skip
+    return program.wait_for("ready")
+
+
+@pytest.mark.parametrize("io, seed", [*zip(BACKENDS, SEEDS, strict=False)])
+def test_no_host_delivers_what_a_rule_forbids(link, hosts, io, seed):
+    seed = int(os.environ.get("SLUICE_DIFFERENTIAL_SEED", seed))
+    order, cases = make_cases(seed)
+    bare, behind = hosts
+    program = start(link, io)
+    path = Path(link)
+    judges = Judge(cases), Judge(cases)
+    deliveries = [], []
+    for at in range(0, len(order), BATCH):
+        batch = order[at : at + BATCH]
+        for case, index in batch:
+            bare.deliver(case.version, case.packets[index])
+            judges[0].passed[case.number].append(index)
+        for version, packet in path.exchange(batch):
+            judges[1].passes(version, packet)
+            behind.deliver(version, packet)
+        for host, found in zip(hosts, deliveries, strict=True):
+            found += host.collect()
+    dropped = path.check_no_loss()
+    path.close()
+    for host in hosts:
+        host.check_no_loss()
+    assert program.running, program.text
+    link.end_programs()
+    check_share(cases, deliveries, judges, dropped)
+    bad = [(one, rule) for one in deliveries[1] if (rule := judges[1].rule(one))]
+    bad.sort(key=lambda each: (len(cases[each[0].number].packets), len(cases[each[0].number].what)))
+    count = collections.Counter(rule for _, rule in bad)
+    assert not bad, f"seed {seed}, {io}: {dict(count)}\n" + "\n".join(
+        told(*each, judges[1]) for each in bad[:20]
+    )
+
+
+def check_share(cases, deliveries, judges, dropped):
+    """The hosts deliver much, bare, that the rules forbid, and much that they do not, behind the appliance too."""
+    rules = collections.Counter(judges[0].rule(one) for one in deliveries[0])
+    fine = {one.number for one in deliveries[0] if not judges[0].rule(one)}
+    passed = fine & {one.number for one in deliveries[1]}
+    print(f"{len(cases)} cases, delivered bare {dict(rules)}; of the good {len(passed) / len(fine):.1%} behind; {dropped}")
+    for rule, least in SHARE.items():
+        assert rules[rule] >= least, (rule, rules)
+    assert len(passed) > 0.5 * len(fine), (len(passed), len(fine), dropped)
