@@ -162,7 +162,8 @@ class EndHost:
                 data = data[(data[0] & 15) * 4 :]
             address = socket.inet_pton(sock.family, source[0].split("%")[0])
             number = int.from_bytes(address[-4:], "big") - (NUMBERS4 if version == 4 else 0)
-            found.append(_taken_apart(number, version, protocol, ttl, tos, source[1], port, data))
+            if protocol != 6 or 20 <= (data[12:13] or b"\0")[0] // 16 * 4 <= len(data):  # else TCP refuses it
+                found.append(_taken_apart(number, version, protocol, ttl, tos, source[1], port, data))
 
     def _counters(self):
         names = {}
@@ -187,9 +188,9 @@ class EndHost:
 def _taken_apart(number, version, protocol, ttl, tos, sport, port, data):
     if protocol == 17:
         return Delivered(number, version, 17, ttl, tos, sport, port, 8, data)
-    if protocol == 6 and len(data) >= 20:
+    if protocol == 6:
         sport, dport = struct.unpack("!HH", data[:4])
-        at = min(len(data), (data[12] >> 4) * 4)
+        at = (data[12] >> 4) * 4
         return Delivered(number, version, 6, ttl, tos, sport, dport, at, data[at:], data[13])
     flags = data[0] if protocol in (1, 58) and data else 0
     return Delivered(number, version, protocol, ttl, tos, 0, 0, 0, data, flags)
