@@ -29,6 +29,7 @@ class Part:
     end: int = 0
     more: bool = False
     reaches: bool = True  # its TTL brings it to the host
+    outwards: bool = False  # it comes from the host
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Case:
     parts: list = field(default_factory=list)  # of each packet what it is of the whole
     opens: bool = False  # a packet of it is a SYN that may open a connection
     is_fragmented: bool = False
+    answers: tuple = ()  # protocol, ports or type of what the host has asked for
 
     def add(self, packet, part):
         self.packets.append(packet)
@@ -161,7 +163,7 @@ def transport(dice, case, data, **datagram):
     if protocol == 6:
         return 6, tcp(case, sport, dport, dice.choice((SYN, ACK, ACK | SYN, 0x18, SYN | 1, SYN | 4, 0)), data)
     if protocol == 1:
-        kinds, number = ((8, 0), 1) if case.version == 4 else ((128, 129), 58)
+        kinds, number = ((8, 8, 0, 5), 1) if case.version == 4 else ((128, 128, 129, 137), 58)
         return number, echo(case, dice.choice(kinds), data)
     return 253, data
 
@@ -245,3 +247,35 @@ def whole6(dice, case, protocol, segment, header):
     if fault == "length":
         header["length"] = dice.choice((0, len(body) - 1, len(body) - 8, len(body) + 8, 8, 7, 0xFFFF))
     return header6(case, first, body, **header)
+
+
+# --- from the host -------------------------------------------------------------------------------
+
+
+def asked(dice, case):
+    """Puts before a case what the host sends first, and notes what would be an answer to it."""
+    what = dice.choice(("datagram", "datagram", "SYN", "ping", "other port", "first fragment", "later fragment"))
+    case.what.append(f"outwards: {what}")
+    data, fragment = b"hello world, here", 0
+    if what == "SYN":
+        protocol, case.answers = 6, (6, 40000, 4000)
+        data = struct.pack("!HHIIBBHHH", 4000, 40000, 1, 0, 5 << 4, SYN, 8192, 0, 0)
+    elif what == "ping":
+        protocol, kind = (1, 8) if case.version == 4 else (58, 128)
+        case.answers = (protocol, 0 if kind == 8 else 129)
+        data = struct.pack("!BBHI", kind, 0, 0, 0x00010001) + data
+    else:
+        protocol, sport = 17, 4001 if what == "other port" else 4000
+        data = struct.pack("!HHHH", sport, 40000, 8 + len(data), 0) + data
+        fragment = {"first fragment": MORE, "later fragment": 2}.get(what, 0)
+        case.answers = () if fragment else (17, 40000, sport)
+    if case.version == 4:
+        packet = bytearray(header4(case, protocol, data, fragment=fragment))
+        packet[12:20] = packet[16:20] + packet[12:16]
+    else:
+        if fragment:
+            protocol, data = chain([(44, struct.pack("!BHI", 0, 1 if fragment == MORE else 16, 7))], protocol, data)
+        packet = bytearray(header6(case, protocol, data))
+        packet[8:40] = packet[24:40] + packet[8:24]
+    case.packets.insert(0, bytes(packet))
+    case.parts.insert(0, Part(protocol, 0, reaches=False, outwards=True))

@@ -10,10 +10,10 @@ import struct
 import pytest
 
 from conftest import BACKENDS
-from end_host import NUMBERS4, EndHost, mac_of
+from end_host import ADDRESS4, ADDRESS6, NUMBERS4, EndHost, mac_of
 from gateway import FENCES
 from generator import DEVICE, GATEWAYS, TARGET, Link
-from hostile import ACK, SECRET, SYN, TEXT, Case, header4, whole
+from hostile import ACK, HERE4, HERE6, SECRET, SYN, TEXT, Case, asked, header4, whole
 from hostile_fragments import fragmented
 from lab import BIN, GIVE_UP, Metrics, inside, remove_leftovers
 from packets import aws_options, geneve, outer
@@ -49,10 +49,15 @@ policy:
         - {{ name: allowed, match: {{ protocol: udp, destination-port: 4000-4001 }}, action: forward }}
     vpce-4:
       on-unknown-tcp: drop
+    vpce-5:
+      default: drop
+      rules:
+        - {{ name: outwards, match: {{ source: [{ADDRESS4}, "{ADDRESS6}"] }}, action: forward }}
+        - {{ name: answers, match: {{ flow: established }}, action: forward }}
 """
-ENDPOINTS = (1, 1, 1, 2, 3, 4)
+ENDPOINTS = (1, 1, 1, 1, 2, 3, 4, 5)
 SHARE = {"text": 300, "port": 300, "protocol": 100, "ttl": 100, "dscp": 100, "syn": 50, "echo": 50, "secret": 50,
-         "not-allowed": 100, "unknown-tcp": 100}  # fmt: skip
+         "not-allowed": 100, "unknown-tcp": 50, "not-asked-for": 100}  # fmt: skip
 
 
 def endpoint(number):
@@ -80,6 +85,11 @@ def named(one, case, shown):
     if policy == 4:
         mid_flow = one.protocol == 6 and one.flags & (SYN | ACK) != SYN
         return "unknown-tcp" if mid_flow and not case.opens else None
+    if policy == 5:
+        # A fragment is of no flow, as long as ports decide which worker has it.
+        end = (one.sport, one.dport) if one.protocol in (6, 17) else (one.flags,)
+        is_answer = (one.protocol, *end) == case.answers and not case.is_fragmented
+        return None if is_answer else "not-asked-for"
     if has_text(one, shown):
         return "text"
     if policy == 3:
@@ -182,6 +192,9 @@ def make_cases(seed):
     while missing > 0:
         cases.append(fragmented(dice, len(cases) + 1))
         missing -= len(cases[-1].packets)
+    for case in cases:
+        if endpoint(case.number) == 5 and dice.random() < 0.8:
+            asked(dice, case)
     return schedule(dice, cases), {case.number: case for case in cases}
 
 
@@ -271,11 +284,13 @@ def exchange(link, hosts, io, order, cases):
     for at in range(0, len(order), BATCH):
         batch = order[at : at + BATCH]
         for case, index in batch:
-            bare.deliver(case.version, case.packets[index])
-            judges[0].passed[case.number].append(index)
+            if not case.parts[index].outwards:
+                bare.deliver(case.version, case.packets[index])
+                judges[0].passed[case.number].append(index)
         for version, packet in path.exchange(batch):
-            judges[1].passes(version, packet)
-            behind.deliver(version, packet)
+            if packet[12:16] != HERE4 and packet[8:24] != HERE6:
+                judges[1].passes(version, packet)
+                behind.deliver(version, packet)
         for host, found in zip(hosts, deliveries, strict=True):
             found += host.collect()
     path.check_no_loss()
