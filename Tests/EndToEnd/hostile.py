@@ -145,7 +145,7 @@ def chain(headers, last, body):
 
 
 def text_data(dice):
-    data = bytearray(dice.choice(b"abcxyz") for _ in range(dice.choice((8, 24, 40, 64, 200))))
+    data = bytearray(dice.choice(b"abcxyz") for _ in range(dice.choice((8, 24, 40, 64, 200) * 4 + (1400,))))
     for word, share in ((TEXT, 0.4), (SECRET, 0.15)):
         if dice.random() < share:
             at = dice.randint(0, len(data) - len(word))

@@ -2,6 +2,7 @@
 and through the appliance to another. Nothing that the second delivers may be what a rule forbids."""
 
 import collections
+import functools
 import os
 import random
 import socket
@@ -9,7 +10,6 @@ import struct
 
 import pytest
 
-from conftest import BACKENDS
 from end_host import ADDRESS4, ADDRESS6, NUMBERS4, EndHost, mac_of
 from gateway import FENCES
 from generator import DEVICE, GATEWAYS, TARGET, Link
@@ -19,8 +19,9 @@ from lab import BIN, GIVE_UP, Metrics, inside, remove_leftovers
 from packets import aws_options, geneve, outer
 
 WHOLE = FRAGMENTS = 20_000
-BATCH = 200  # packets under way at once
-SEEDS = (1, 2)
+BATCH = 400  # packets under way at once
+# A seed for each backend, and both with the one that is usual.
+RUNS = [("packet", 1), ("packet", 2), ("udp", 1), ("raw", 2)]
 FENCE_PORTS = 60000
 
 TEXTS = f"""{{ name: NAME-text, match: {{ payload: {{ contains: {TEXT.decode()} }} }}, action: drop }}"""
@@ -185,6 +186,7 @@ def schedule(dice, cases):
     return [(case, index) for _, _, index, case in sorted(times, key=lambda each: each[:3])]
 
 
+@functools.cache
 def make_cases(seed):
     dice = random.Random(seed)
     cases = [whole(dice, number) for number in range(1, WHOLE + 1)]
@@ -244,7 +246,8 @@ def told(one, rule, judge):
     case = judge.cases[one.number]
     lines = [f"{rule}: IPv{case.version} case {case.number}, endpoint {endpoint(one.number)}: {'; '.join(case.what)}"]
     for index, packet in enumerate(case.packets):
-        lines.append(f"  {'passed ' if index in judge.passed[one.number] else 'dropped'} {packet.hex()}")
+        fate = "passed  " if index in judge.passed[one.number] else "dropped "
+        lines.append(f"  {'outwards' if case.parts[index].outwards else fate} {packet.hex()}")
     return "\n".join([*lines, f"  delivered {one}"])
 
 
@@ -295,8 +298,9 @@ def exchange(link, hosts, io, order, cases):
             found += host.collect()
     path.check_no_loss()
     path.close()
-    for host in hosts:
+    for host, found in zip(hosts, deliveries, strict=True):
         host.check_no_loss()
+        found += host.collect()
     assert program.running, program.text
     link.end_programs()
     return deliveries, judges
@@ -309,7 +313,7 @@ def forbidden(deliveries, judge):
     return sorted(bad, key=lambda each: (len(cases[each[0].number].packets), len(cases[each[0].number].what)))
 
 
-@pytest.mark.parametrize("io, seed", [*zip(BACKENDS, SEEDS, strict=False)])
+@pytest.mark.parametrize("io, seed", RUNS)
 def test_no_host_delivers_what_a_rule_forbids(link, hosts, io, seed):
     seed = int(os.environ.get("SLUICE_DIFFERENTIAL_SEED", seed))
     order, cases = make_cases(seed)
@@ -323,9 +327,13 @@ def test_no_host_delivers_what_a_rule_forbids(link, hosts, io, seed):
 def check_share(cases, deliveries, judges):
     """The hosts deliver much, bare, that the rules forbid, and much that they do not, behind the appliance too."""
     rules = collections.Counter(judges[0].rule(one) for one in deliveries[0])
-    fine = {one.number for one in deliveries[0] if not judges[0].rule(one)}
-    passed = fine & {one.number for one in deliveries[1]}
-    print(f"{len(cases)} cases, delivered bare {dict(rules)}; of the good {len(passed) / len(fine):.1%} behind")
+    behind = {one.number for one in deliveries[1]}
+    good, passed = collections.Counter(), collections.Counter()
+    for number in {one.number for one in deliveries[0] if not judges[0].rule(one)}:
+        good[endpoint(number)] += 1
+        passed[endpoint(number)] += number in behind
+    print(f"{len(cases)} cases; delivered bare: {dict(rules)}; good {dict(good)}, behind too {dict(passed)}")
     for rule, least in SHARE.items():
         assert rules[rule] >= least, (rule, rules)
-    assert len(passed) > 0.5 * len(fine), (len(passed), len(fine))
+    for policy, count in good.items():
+        assert passed[policy] > 0.6 * count > 30, (policy, good, passed)
