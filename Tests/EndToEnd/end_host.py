@@ -171,8 +171,9 @@ class EndHost:
         names = {}
         lines = self._run("cat", "/proc/net/snmp").stdout.splitlines()
         for keys, values in zip(lines[::2], lines[1::2], strict=True):
-            kind = keys.split(":")[0]
-            names |= {kind + key: int(value) for key, value in zip(keys.split()[1:], values.split()[1:], strict=True)}
+            kind, keys = keys.split(":")
+            pairs = zip(keys.split(), values.split()[1:], strict=True)
+            names |= {kind + key: int(value) for key, value in pairs}
         for line in self._run("cat", "/proc/net/snmp6").stdout.splitlines():
             key, value = line.split()
             names[key] = int(value)

@@ -17,6 +17,7 @@ HERE4, HERE6 = socket.inet_aton(ADDRESS4), socket.inet_pton(socket.AF_INET6, ADD
 THERE6 = socket.inet_pton(socket.AF_INET6, OTHER6)
 MORE = 0x2000
 SYN, ACK = 0x02, 0x10
+OPENING = 0x17  # of SYN, ACK, RST and FIN what opens a connection has the first alone
 
 
 @dataclass
@@ -90,7 +91,7 @@ def udp(case, sport, dport, data, length=None, sum_field=None):
 def tcp(case, sport, dport, flags, data):
     head = struct.pack("!HHIIBBHHH", sport, dport, 1000, 1, 5 << 4, flags, 8192, 0, 0)
     right = checksum(pseudo(case, 6, 20 + len(data)) + head + data)
-    case.opens |= flags & 0x17 == SYN
+    case.opens |= flags & OPENING == SYN
     return head[:16] + struct.pack("!H", right) + head[18:] + data
 
 
@@ -194,7 +195,7 @@ def whole(dice, number):
 def options4(dice):
     return dice.choice((
         b"\x01" * 4, b"\x00" * 4, b"\x94\x04\x00\x00", b"\x07\x07\x04\x00\x00\x00\x00\x00",
-        b"\x44\x08\x05\x00" + bytes(4), b"\x83\x07\x04\xc0\xa8\x28\x02\x00", b"\x83\x07\x08\xc0\xa8\x28\x02\x00",
+        b"\x44\x08\x05\x00" + bytes(4), b"\x83\x07\x04" + HERE4 + b"\x00", b"\x83\x07\x08" + HERE4 + b"\x00",
         b"\x82\x0b" + bytes(9) + b"\x00", b"\x1e\x04ab", b"\x01" * 40, dice.randbytes(dice.choice((4, 12, 40))),
     ))  # fmt: skip
 
@@ -214,7 +215,8 @@ def whole4(dice, case, protocol, segment, header):
         header["fragment"] = dice.choice((0x4000, 0x8000, 0xC000, MORE, MORE | 0x4000))
     packet = bytearray(header4(case, protocol, segment, **header))
     if fault in ("header length", "version"):
-        packet[0] = 0x40 | dice.choice((0, 4, 6, 7, 15)) if fault == "header length" else dice.choice((0x65, 0x05, 0x55))
+        firsts = (0x40, 0x44, 0x46, 0x47, 0x4F) if fault == "header length" else (0x65, 0x05, 0x55)
+        packet[0] = dice.choice(firsts)
         words = (packet[0] & 15) * 4
         packet[10:12] = b"\0\0"
         packet[10:12] = struct.pack("!H", checksum(bytes(packet[: max(20, words)])))
@@ -254,7 +256,9 @@ def whole6(dice, case, protocol, segment, header):
 
 def asked(dice, case):
     """Puts before a case what the host sends first, and notes what would be an answer to it."""
-    what = dice.choice(("datagram", "datagram", "SYN", "ping", "other port", "first fragment", "later fragment"))
+    what = dice.choice(
+        ("datagram", "datagram", "SYN", "ping", "other port", "first fragment", "later fragment")
+    )
     case.what.append(f"outwards: {what}")
     data, fragment = b"hello world, here", 0
     if what == "SYN":
@@ -274,7 +278,8 @@ def asked(dice, case):
         packet[12:20] = packet[16:20] + packet[12:16]
     else:
         if fragment:
-            protocol, data = chain([(44, struct.pack("!BHI", 0, 1 if fragment == MORE else 16, 7))], protocol, data)
+            rest = struct.pack("!BHI", 0, 1 if fragment == MORE else 16, 7)
+            protocol, data = chain([(44, rest)], protocol, data)
         packet = bytearray(header6(case, protocol, data))
         packet[8:40] = packet[24:40] + packet[8:24]
     case.packets.insert(0, bytes(packet))

@@ -58,7 +58,8 @@ def variants(dice, case, protocol, blocks):
             given = length if dice.random() < 0.7 else None
             made.append(udp(case, 40000, dport, data, given, sum_field))
         elif protocol == 6:
-            made.append(tcp(case, 40000, dport, dice.choice((SYN, ACK, ACK, 0x18, SYN | 1, SYN | 4)), b"pads" + data))
+            flags = dice.choice((SYN, ACK, ACK, 0x18, SYN | 1, SYN | 4))
+            made.append(tcp(case, 40000, dport, flags, b"pads" + data))
         else:
             made.append(data)
     return made
@@ -199,9 +200,8 @@ def fragments4(dice, case, pieces, protocol):
         if options:
             case.what.append(f"options {options.hex()}")
         field_ = extra | (MORE if piece.more else 0) | piece.start // 8
-        packet = header4(
-            case, piece.protocol, piece.variant[piece.start : piece.end], piece.ttl, piece.tos, ident, field_, options
-        )
+        body = piece.variant[piece.start : piece.end]
+        packet = header4(case, piece.protocol, body, piece.ttl, piece.tos, ident, field_, options)
         case.add(packet + (TEXT if strange else b""), part(piece, piece.protocol))
 
 
