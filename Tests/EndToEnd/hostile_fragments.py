@@ -115,7 +115,7 @@ def overlapping(dice, made, protocol):
 
 def tiny(dice, made, protocol):
     """The first fragment ends within the transport header or right behind it."""
-    return plain(dice, made, protocol, dice.choice((8, 8, 16, 24)))
+    return plain(dice, made, protocol, dice.choice([at for at in (8, 8, 16, 24) if at < len(made[0])]))
 
 
 def edges(dice, made, protocol):
@@ -130,7 +130,8 @@ def edges(dice, made, protocol):
     elif fault == "odd length":
         odd.end = min(odd.end + dice.randint(1, 7), len(odd.variant))
     else:
-        pieces.append(Piece(odd.variant, odd.start, odd.end, False, protocol))
+        # A first one that is the last is a whole packet.
+        pieces.append(Piece(odd.variant, odd.start, odd.end, odd.start == 0, protocol))
     return pieces
 
 
