@@ -39,9 +39,8 @@ public struct RunOptions: Sendable {
     public var workers: Int?
     /// Empty = auto.
     public var cpus: [Int] = []
-    /// By the CPU that received a packet instead of by its flow.
-    public var steersByCPU = false
-    /// Steer by CPU even if the policy keeps state of flows.
+    public var steering = Steering.flow
+    /// Steered by CPU even if the policy keeps state of flows.
     public var allowsSplitFlows = false
     public var busyPoll = false
     /// Send past the queueing discipline (`packet`).
@@ -62,6 +61,9 @@ public struct RunOptions: Sendable {
     public var frameSize = 9216
     public var ringFrames = 4096
 
+    /// What packets find their worker by.
+    public enum Steering: Sendable { case flow, addresses, cpu }
+
     public init() {}
 
     /// `settings` with the allowed sources, in memory that lives as long as the process or the
@@ -69,6 +71,7 @@ public struct RunOptions: Sendable {
     package var pathSettings: PathSettings {
         var settings = settings
         settings.zeroOuterChecksum = zeroOuterChecksum
+        settings.fragmentsMeetFlows = steering == .addresses
         if !allowedSources.isEmpty { settings.allowedSources = AddressSet(allowedSources) }
         return settings
     }

@@ -65,6 +65,11 @@ public struct Chain<First: PacketProcessor & ~Copyable, Second: PacketProcessor 
     @inlinable
     public static var newFlow: FlowState { FlowState(First.newFlow, Second.newFlow) }
 
+    @inlinable
+    public static func isLive(_ flow: FlowState, fromLow: Bool) -> Bool {
+        First.isLive(flow.first, fromLow: fromLow) && Second.isLive(flow.second, fromLow: fromLow)
+    }
+
     public static var ruleNames: [String] { First.ruleNames + Second.ruleNames }
     public static var parts: [ProcessorPart] { First.parts + Second.parts }
 

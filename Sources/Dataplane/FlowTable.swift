@@ -82,11 +82,8 @@ import Wire
         /// Something is to be counted.
         @inlinable public var hasEvents: Bool { events != 0 }
 
-        /// The packet may bring its flow into another phase: by FIN, SYN or RST, or as an answer.
-        @inlinable @inline(__always)
-        public func mayTurn(flags: UInt8) -> Bool {
-            flags & (TCPFlag.fin | TCPFlag.syn | TCPFlag.rst) | events & 16 != 0
-        }
+        /// The flow is in a phase that any packet may end, as an answer does.
+        @inlinable public var isInRarePhase: Bool { events & 16 != 0 }
     }
 
     /// Slots.
@@ -289,36 +286,75 @@ import Wire
             }
         }
         lookup.isExpired = least < 0
-        guard least < 0 || evictsLiveFlows else { return -1 }
+        guard least < 0 || evictsLiveFlows else { return placeOfClosed(home, &lookup) }
         lookup.isEvicted = least >= 0
         return first
     }
 
+    /// Where live flows stay, those that have ended make room all the same, the oldest first.
+    @inlinable @inline(never)
+    func placeOfClosed(_ home: Int, _ lookup: inout Lookup) -> Int {
+        var oldest = -1
+        for i in home..<(home &+ FlowTable.bucketSize) where unsafe slots[i].phase == .closed {
+            if unsafe oldest < 0 || slots[i].lastSeen < slots[oldest].lastSeen { oldest = i }
+        }
+        lookup.isEvicted = oldest >= 0
+        return oldest
+    }
+
+    /// Where a flow stands that is not over; negative without one.
+    @inlinable @inline(never)
+    func peek(_ key: FlowKey, now: UInt64) -> Int {
+        let hash = key.hash(seed: seed)
+        let tag = UInt32(truncatingIfNeeded: hash &>> 32) | 1
+        let home = (Int(truncatingIfNeeded: hash) & bucketMask) &* FlowTable.bucketSize
+        // Sound: home + i < capacity for every i < bucketSize.
+        for i in home..<(home &+ FlowTable.bucketSize)
+        where unsafe tags[i] == tag && slots[i].key == key && !isOver(slots + i, now) {
+            return i
+        }
+        return -1
+    }
+
+    /// Ends a flow before its time: it is the first to make room.
+    public mutating func close(_ slot: Int) {
+        precondition(slot >= 0 && slot < capacity)
+        unsafe slots[slot].phase = .closed
+    }
+
     // ---- TCP.
 
-    /// Follows a connection by a packet's flags. True when the packet begins another flow with the
-    /// same key: a SYN after the end of the one before.
+    /// Begins a connection by a SYN, before anybody decides on it. True when it is another flow
+    /// with the same key: a SYN after the end of the one before.
     ///
     /// - Parameters:
     ///   - isLow: the packet runs from the low end of the key to the high one.
     ///   - isNew: the lookup of this packet made the flow.
     @inlinable @inline(never)
-    public mutating func follow(_ slot: Int, flags: UInt8, isLow: Bool, isNew: Bool) -> Bool {
+    public mutating func open(_ slot: Int, isLow: Bool, isNew: Bool) -> Bool {
+        assert(slot >= 0 && slot < capacity)
+        // Sound: slot < capacity.
+        let flow = unsafe slots + slot
+        let isAnother = unsafe flow.pointee.phase == .closed
+        guard isNew || isAnother else { return false }
+        unsafe begin(flow, .opening)
+        unsafe flow.pointee.sides = (isLow ? 1 : 2) &<< 2
+        return isAnother
+    }
+
+    /// Follows a connection by the flags of a packet that is forwarded: what does not reach the
+    /// other end changes nothing there.
+    ///
+    /// - Parameter isLow: as for `open`.
+    @inlinable @inline(never)
+    public mutating func follow(_ slot: Int, flags: UInt8, isLow: Bool) {
         assert(slot >= 0 && slot < capacity)
         // Sound: slot < capacity.
         let flow = unsafe slots + slot
         let side: UInt8 = isLow ? 1 : 2
         if flags & TCPFlag.rst != 0 {
             unsafe flow.pointee.phase = .closed
-            return false
-        }
-        var begins = false
-        if flags & (TCPFlag.syn | TCPFlag.ack) == TCPFlag.syn {
-            begins = unsafe flow.pointee.phase == .closed
-            if isNew || begins {
-                unsafe begin(flow, .opening)
-                unsafe flow.pointee.sides = side &<< 2
-            }
+            return
         }
         if unsafe flow.pointee.phase == .opening, unsafe flow.pointee.sides & (side &<< 2) == 0 {
             unsafe flow.pointee.phase = .open
@@ -327,7 +363,6 @@ import Wire
             unsafe flow.pointee.sides |= side
             unsafe flow.pointee.phase = flow.pointee.sides & 0b11 == 0b11 ? .closed : .halfClosed
         }
-        return begins
     }
 
     // ---- Time.

@@ -22,10 +22,19 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
     public var version: UInt8 = 0
     /// The inner protocol number behind any extension headers.
     public var protocolNumber: UInt8 = 0
-    /// The protocol number in the flow key: of an IPv6 fragment, what its fragment header names.
+    /// The protocol number in the flow key: of IPv6 fragments 44 (RFC 8200 §4.5), since what later
+    /// ones name as next is free.
     public var flowProtocol: UInt8 = 0
     public var isFragment = false
     public var isLaterFragment = false
+    /// Its flow is that of the fragments between its addresses, not that of its ports.
+    public var isKeyedAsFragment = false
+    /// It may bring its flow into another phase (TCP with FIN, SYN or RST), or tells of another one.
+    @usableFromInline var isTurning = false
+    /// An ICMP error: where the packet that it quotes begins; else 0.
+    public var quote = 0
+    /// It quotes a packet that was forwarded, of a flow that is still in the table.
+    public var quotesLiveFlow = false
     /// Ports are in `sourcePort` and `destinationPort`.
     public var hasPorts = false
     /// A whole UDP or TCP header with a payload that may be replaced.
@@ -50,8 +59,17 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
         FlowKey(
             endpoint: options.endpoint, version: version, protocolNumber: flowProtocol,
             source: source, destination: destination,
-            sourcePort: isFragment ? 0 : sourcePort,
-            destinationPort: isFragment ? 0 : destinationPort, isFragment: isFragment)
+            sourcePort: isKeyedAsFragment ? 0 : sourcePort,
+            destinationPort: isKeyedAsFragment ? 0 : destinationPort,
+            isFragment: isKeyedAsFragment)
+    }
+
+    /// It runs from the low end of its flow key to the high one.
+    @inlinable @inline(__always)
+    public var isLow: Bool {
+        FlowKey.isLow(
+            source, isKeyedAsFragment ? 0 : sourcePort,
+            destination, isKeyedAsFragment ? 0 : destinationPort)
     }
 }
 
@@ -65,7 +83,7 @@ extension PacketLayout {
         if facts.contains(.truncated) { return .tooBig }
         if let reason = parseOuter(view, facts: facts, settings: settings) { return reason }
         if let reason = parseGeneve(view, settings: settings) { return reason }
-        return parseInner(view.prefix(outerEnd))
+        return parseInner(view.prefix(outerEnd), settings)
     }
 
     /// Outer IPv4 (RFC 791 §3.1) and UDP (RFC 768).
@@ -140,7 +158,7 @@ extension PacketLayout {
 
     /// - Parameter view: ends with the outer UDP payload.
     @inlinable @inline(__always)
-    mutating func parseInner(_ view: PacketView) -> DropReason? {
+    mutating func parseInner(_ view: PacketView, _ settings: PathSettings) -> DropReason? {
         let found =
             version == 4 ? InnerIP(ipv4: view, at: inner) : InnerIP.readIPv6(view, at: inner)
         guard let ip = found else {
@@ -157,6 +175,7 @@ extension PacketLayout {
         destination = ip.destination
         transport = ip.transport
         parseTransport(view.prefix(innerEnd))
+        if isFragment { keyFragment(settings) }
         return nil
     }
 
@@ -172,6 +191,7 @@ extension PacketLayout {
         switch protocolNumber {
         case IPProtocol.udp: parseUDP(view)
         case IPProtocol.tcp: parseTCP(view)
+        case IPProtocol.icmp, IPProtocol.icmpv6: findQuote(view)
         default: break
         }
     }
@@ -207,11 +227,29 @@ extension PacketLayout {
         guard let tcp = TCPHeader(view, at: transport) else { return readPorts(view) }
         setPorts(tcp.sourcePort, tcp.destinationPort)
         tcpFlags = tcp.flags
+        isTurning = tcp.flags & (TCPFlag.fin | TCPFlag.syn | TCPFlag.rst) != 0
         guard tcp.headerLength >= TCPHeader.minimumLength,
             transport &+ tcp.headerLength <= innerEnd
         else { return }
         payload = transport &+ tcp.headerLength
         isRewritable = !isFragment
+    }
+
+    /// Where fragments meet their flow, one that has the ports belongs to it.
+    @inlinable @inline(__always)
+    mutating func keyFragment(_ settings: PathSettings) {
+        isKeyedAsFragment = isFragment && !(settings.fragmentsMeetFlows && hasPorts)
+        if !isKeyedAsFragment { flowProtocol = protocolNumber }
+    }
+
+    @inlinable
+    mutating func findQuote(_ view: PacketView) {
+        guard !isFragment, view.count > transport,
+            protocolNumber == (version == 4 ? IPProtocol.icmp : IPProtocol.icmpv6),
+            ICMPHeader.quotes(type: view.u8(transport), version: version)
+        else { return }
+        quote = transport &+ ICMPHeader.length
+        isTurning = true
     }
 
     /// Of a header that is cut off: both ports are the first four bytes of UDP and TCP alike.
@@ -300,7 +338,7 @@ extension PacketLayout {
         source = ip.source
         destination = ip.destination
         protocolNumber = walk.protocolNumber
-        flowProtocol = walk.isFragment ? walk.fragmentProtocol : walk.protocolNumber
+        flowProtocol = walk.isFragment ? IPProtocol.ipv6Fragment : walk.protocolNumber
         isFragment = walk.isFragment
         isLaterFragment = walk.fragmentOffset != 0
     }

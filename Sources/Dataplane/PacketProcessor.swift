@@ -48,6 +48,10 @@ public protocol PacketProcessor: ~Copyable, SendableMetatype {
     /// The state of a flow seen for the first time.
     static var newFlow: FlowState { get }
 
+    /// Whether a packet of the flow was forwarded from the low end of its key, or from the high one:
+    /// then `Packet.quotesLiveFlow` is true of an ICMP error that quotes one. The default is true.
+    static func isLive(_ flow: FlowState, fromLow: Bool) -> Bool
+
     /// Rules whose hits are counted by `context.hit(rule:)`, in the order of their index.
     static var ruleNames: [String] { get }
 
@@ -84,6 +88,9 @@ extension PacketProcessor where Self: ~Copyable {
     public static func handle(_ event: Event, log: EventLog) { log.info("\(event)") }
     public static var decidesByPolicy: Bool { false }
     public static var parts: [ProcessorPart] { [ProcessorPart(Self.self)] }
+
+    @inlinable
+    public static func isLive(_ flow: FlowState, fromLow: Bool) -> Bool { true }
 
     public static func configuration(from decoder: any Decoder) throws -> Configuration {
         guard let defaults = defaultConfiguration, let source = decoder as? any DefaultingDecoder

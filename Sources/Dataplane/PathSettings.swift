@@ -23,6 +23,9 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     /// flow that would be over first.
     public var dropsWhenFull = false
     public var allowedSources = AddressSet()
+    /// All packets between two addresses come to one worker: a first fragment, which has the ports,
+    /// then belongs to the flow of whole packets.
+    public var fragmentsMeetFlows = false
 
     @inlinable public init() {}
 

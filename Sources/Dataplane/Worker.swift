@@ -207,14 +207,12 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                 layout.flowKey, cookie: layout.options.cookie, now: now)
             // Nearly every packet is one of a known flow that changes nothing about it.
             var hasRoom = true
+            var turns = layout.isTurning
             if found.hasEvents {
                 hasRoom = Worker.note(found, counters)
-                if hasRoom, found.mayTurn(flags: layout.tcpFlags) { follow(found, layout) }
-            } else if layout.protocolNumber == IPProtocol.tcp,
-                found.mayTurn(flags: layout.tcpFlags)
-            {
-                follow(found, layout)
+                turns = turns || found.isInRarePhase
             }
+            if turns, hasRoom { prepare(found, &layout, roomy, now) }
             if hasRoom {
                 var packet = unsafe Packet(
                     roomy, layout, facts: facts, settings: settings, scratch: scratch)
@@ -222,6 +220,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                     now: now, worker: index, counters: counters, link: link)
                 verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
                 if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
+                if turns, verdict == .forward { follow(found.slot, layout) }
             } else {
                 verdict = .drop(.flowTableFull)
             }
@@ -239,19 +238,37 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         }
     }
 
-    /// Takes the flow into the phase that a packet of TCP opens.
-    @inlinable @inline(__always)
-    mutating func follow(
-        _ found: FlowTable<Processor.FlowState>.Lookup, _ layout: borrowing PacketLayout
+    /// What must be known of a rare packet before anybody decides on it: whether it begins its flow
+    /// anew, and whether the flow that it tells of is there.
+    @inlinable @inline(never)
+    mutating func prepare(
+        _ found: FlowTable<Processor.FlowState>.Lookup, _ layout: inout PacketLayout,
+        _ view: PacketView, _ now: UInt64
     ) {
-        guard !layout.isFragment else { return }
-        let isLow = FlowKey.isLow(
-            layout.source, layout.sourcePort, layout.destination, layout.destinationPort)
-        guard
-            flows.follow(found.slot, flags: layout.tcpFlags, isLow: isLow, isNew: found.isNew)
+        if layout.quote != 0 { layout.quotesLiveFlow = quotesLiveFlow(layout, view, now) }
+        guard !layout.isKeyedAsFragment, TCPFlag.opens(layout.tcpFlags),
+            flows.open(found.slot, isLow: layout.isLow, isNew: found.isNew)
         else { return }
         counters.add(.flowsCreated)
         counters.add(.flowsExpired)
+    }
+
+    @inlinable
+    func quotesLiveFlow(
+        _ layout: borrowing PacketLayout, _ view: PacketView, _ now: UInt64
+    ) -> Bool {
+        guard let quoted = QuotedPacket(view.prefix(layout.innerEnd), in: layout, settings) else {
+            return false
+        }
+        let slot = flows.peek(quoted.flowKey, now: now)
+        return slot >= 0 && Processor.isLive(flows[slot], fromLow: quoted.isLow)
+    }
+
+    /// Takes the flow into the phase that a packet of TCP opens.
+    @inlinable @inline(never)
+    mutating func follow(_ slot: Int, _ layout: borrowing PacketLayout) {
+        guard !layout.isKeyedAsFragment, layout.protocolNumber == IPProtocol.tcp else { return }
+        flows.follow(slot, flags: layout.tcpFlags, isLow: layout.isLow)
     }
 
     /// Counts what a lookup found. False when the flow found no room. Static: a borrowed worker

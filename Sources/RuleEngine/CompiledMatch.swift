@@ -80,8 +80,8 @@ struct CompiledMatch {
         case .dscp(let wanted):
             addCheck(.dscp(wanted))
         case .fragment(let kind): fragment = kind
-        case .flow(let state):
-            checks.flow = state
+        case .flow(let states):
+            checks.flow = states
             checks.asks.insert(.flow)
         case .sample(let every):
             checks.sampleEvery = every
@@ -126,7 +126,9 @@ struct CompiledMatch {
         case .dscp(let values):
             addCheck(.dscp(values.inverted))
         case .fragment(let kind): refusedFragment = kind
-        case .flow(let state): refuseFlow(state)
+        case .flow(let states):
+            checks.flow = (checks.flow ?? .all).subtracting(states)
+            checks.asks.insert(.flow)
         case .payload, .sample, .rate, .not: break  // Policy.excess has refused them.
         }
     }
@@ -136,17 +138,6 @@ struct CompiledMatch {
         _ ranges: [ClosedRange<UInt128>]?, without refused: [ClosedRange<UInt16>]
     ) -> [ClosedRange<UInt128>] {
         IntervalSet.subtract(IntervalSet.wide(refused), from: ranges, last: 0xFFFF)
-    }
-
-    private mutating func refuseFlow(_ state: Match.Flow) {
-        let other: Match.Flow = state == .new ? .established : .new
-        if checks.flow == state {
-            // Both at once: no length is left, so that nothing matches.
-            lengths = []
-            checks.asks.insert(.lengths)
-        }
-        checks.flow = other
-        checks.asks.insert(.flow)
     }
 
     private mutating func addCheck(_ check: HeaderCheck) {

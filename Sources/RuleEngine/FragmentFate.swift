@@ -13,35 +13,65 @@ struct FragmentFate: BitwiseCopyable {
     enum Verdict: UInt8, BitwiseCopyable { case unknown, forwarded, dropped }
 
     private(set) var verdict = Verdict.unknown
-    /// Where the first fragment ends, bytes from its start.
+    private var hasNext = false
+    /// What the fragment that came first names as next header.
+    private var next: UInt8 = 0
+    /// Where the longest first fragment ends, bytes from its start.
     private var firstEnd: UInt16 = 0
     /// The lowest offset of those that came before it.
     private var lowestLater = UInt16.max
-    /// Bytes of the later fragments that came since the first.
+    /// Where the last fragment ends; 0 = it has not come.
+    private var packetEnd: UInt32 = 0
+    /// Bytes of the later fragments.
     private var laterBytes: UInt32 = 0
 
-    /// A first fragment, or one more. Of two the last counts: each was judged for itself, and a
-    /// receiver takes one of them.
+    /// As many bytes have come as the packet has.
+    var isComplete: Bool {
+        packetEnd > 0 && firstEnd > 0 && UInt32(firstEnd) &+ laterBytes >= packetEnd
+    }
+
+    /// A first fragment, or one more. Each was judged for itself, and a receiver takes one of them;
+    /// what any has shown must not be overlapped.
     ///
     /// - Returns: false when it must not be forwarded.
-    mutating func noteFirst(end: Int, isForwarded: Bool) -> Bool {
-        let overlaps = Int(lowestLater) < end
-        verdict = isForwarded && !overlaps ? .forwarded : .dropped
-        firstEnd = UInt16(truncatingIfNeeded: min(end, 0xFFFF))
-        laterBytes = 0
+    mutating func noteFirst(_ position: FragmentPosition, isForwarded: Bool) -> Bool {
+        if isComplete {
+            // Another packet with the same identification.
+            packetEnd = 0
+            laterBytes = 0
+        }
+        firstEnd = max(firstEnd, UInt16(truncatingIfNeeded: min(position.end, 0xFFFF)))
+        let overlaps = lowestLater < firstEnd
+        verdict = isForwarded && !overlaps && agrees(position.next) ? .forwarded : .dropped
         return verdict == .forwarded
     }
 
     /// A later fragment, which ends the packet when it overlaps the first, or when more came than a
     /// packet can have (RFC 791 §3.1): else one first fragment would let any number pass.
-    mutating func noteLater(offset: Int, count: Int) -> Verdict {
-        laterBytes &+= UInt32(truncatingIfNeeded: max(0, count))
+    mutating func noteLater(_ position: FragmentPosition) -> Verdict {
+        laterBytes &+= UInt32(truncatingIfNeeded: max(0, position.end &- position.offset))
+        if position.isLast { packetEnd = UInt32(truncatingIfNeeded: position.end) }
+        guard agrees(position.next) else {
+            verdict = .dropped
+            return .dropped
+        }
         switch verdict {
-        case .unknown: lowestLater = min(lowestLater, UInt16(truncatingIfNeeded: offset))
-        case .forwarded where offset < Int(firstEnd) || laterBytes > 0xFFFF: verdict = .dropped
+        case .unknown: lowestLater = min(lowestLater, UInt16(truncatingIfNeeded: position.offset))
+        case .forwarded where position.offset < Int(firstEnd) || laterBytes > 0xFFFF:
+            verdict = .dropped
         case .forwarded, .dropped: break
         }
         return verdict
+    }
+
+    /// A receiver of IPv6 believes the first fragment alone about what the packet is (RFC 8200 §4.5);
+    /// nobody who is honest names anything else in the others.
+    private mutating func agrees(_ named: UInt8) -> Bool {
+        if !hasNext {
+            hasNext = true
+            next = named
+        }
+        return next == named
     }
 }
 
@@ -52,6 +82,10 @@ struct FragmentPosition: BitwiseCopyable {
     /// Bytes from the start of the part that is cut into fragments.
     var offset = 0
     var end = 0
+    /// No more fragments follow it.
+    var isLast = false
+    /// The protocol (IPv4), or what the fragment header names as next.
+    var next: UInt8 = 0
 }
 
 extension Packet {
@@ -61,6 +95,8 @@ extension Packet {
         guard layout.version == 6 else {
             position.identification = UInt32(view.u16(layout.inner &+ 4))
             position.offset = Int(view.u16(layout.inner &+ 6) & 0x1FFF) &* 8
+            position.isLast = view.u16(layout.inner &+ 6) & 0x2000 == 0
+            position.next = layout.protocolNumber
             let header = Int(view.u8(layout.inner) & 0x0F) &* 4
             position.end = position.offset &+ layout.innerEnd &- layout.inner &- header
             return position
@@ -69,14 +105,17 @@ extension Packet {
         var next = view.u8(layout.inner &+ 6)
         var at = layout.inner &+ IPv6Header.length
         while IPv6ExtensionWalk.isExtension(next), at &+ 8 <= layout.innerEnd {
-            let field = next == 44 ? view.u16(at &+ 2) : 0
-            if field & 0xFFF9 != 0 {
+            let isFragment = next == IPProtocol.ipv6Fragment
+            let field = isFragment ? view.u16(at &+ 2) : 0
+            if field & IPv6ExtensionWalk.fragmentBits != 0 {
+                position.isLast = field & 1 == 0
+                position.next = view.u8(at)
                 position.identification = view.u32(at &+ 4)
                 position.offset = Int(field & 0xFFF8)
                 position.end = position.offset &+ layout.innerEnd &- at &- 8
                 return position
             }
-            let length = next == 44 ? 8 : (Int(view.u8(at &+ 1)) &+ 1) &* 8
+            let length = isFragment ? 8 : (Int(view.u8(at &+ 1)) &+ 1) &* 8
             next = view.u8(at)
             at &+= length
         }
@@ -85,9 +124,14 @@ extension Packet {
 
     /// A fragment that hides from the rules what they would look at: a first one too short for the
     /// transport header (RFC 1858 §3, RFC 7112 §5), or a later one that starts within that header.
-    var hidesItsHeader: Bool {
+    ///
+    /// - Parameter isFollowed: the first one is remembered, with what it names as next header. What a
+    ///   later one of IPv6 names for itself is free.
+    func hidesItsHeader(isFollowed: Bool) -> Bool {
         let needed: Int
-        switch layout.isLaterFragment ? layout.flowProtocol : layout.protocolNumber {
+        switch layout.protocolNumber {
+        case _ where layout.isLaterFragment && layout.version == 6 && !isFollowed:
+            needed = TCPHeader.minimumLength
         case IPProtocol.tcp: needed = TCPHeader.minimumLength
         case IPProtocol.udp, IPProtocol.icmp, IPProtocol.icmpv6: needed = UDPHeader.length
         default: return false

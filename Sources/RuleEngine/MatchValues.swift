@@ -2,8 +2,19 @@ import Dataplane
 
 // What conditions hold, where a number or a list is not enough.
 extension Match {
-    /// Established: a packet of this flow was forwarded in the other direction. New: none yet.
-    public enum Flow: UInt8, Equatable, BitwiseCopyable, Sendable { case new, established }
+    /// What a packet is to its flow, one of these; a condition may name several.
+    public struct Flow: OptionSet, BitwiseCopyable, Sendable {
+        public let rawValue: UInt8
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        /// A packet of this flow was forwarded in the other direction. Of ICMP only replies are.
+        public static let established = Flow(rawValue: 1)
+        /// An ICMP error that quotes a packet of a live flow, one that was forwarded.
+        public static let related = Flow(rawValue: 2)
+        /// Neither.
+        public static let new = Flow(rawValue: 4)
+        public static let all: Flow = [.established, .related, .new]
+    }
 
     /// Flags that must be set and flags that must not (RFC 9293 §3.1, CWR to FIN).
     public struct TCPFlags: Equatable, BitwiseCopyable, Sendable {

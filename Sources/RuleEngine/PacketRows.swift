@@ -105,10 +105,8 @@ extension Packet {
             && layout.innerEnd &- layout.transport >= TCPHeader.minimumLength
     }
 
-    /// Everything but a SYN that opens a connection (RFC 9293 §3.5).
-    var isMidFlowTCP: Bool {
-        hasTCPFlags && !isFragment && tcpFlags & (TCPFlag.syn | TCPFlag.ack) != TCPFlag.syn
-    }
+    /// Everything but a SYN that opens a connection. A first fragment tells it as well.
+    var isMidFlowTCP: Bool { hasTCPFlags && !TCPFlag.opens(tcpFlags) }
 
     var fragmentKind: FragmentKind {
         isLaterFragment ? .later : isFragment ? .first : .whole

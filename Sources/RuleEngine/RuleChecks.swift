@@ -7,7 +7,7 @@ extension CompiledPolicy {
         _ rule: CompiledRule, _ packet: borrowing Packet, _ flow: RuleFlow,
         _ direction: FlowDirection
     ) -> Bool {
-        if let wanted = rule.flow, flow.isEstablished(direction) != (wanted == .established) {
+        if let wanted = rule.flow, !wanted.contains(flow.state(of: packet, direction)) {
             return false
         }
         if rule.sampleEvery > 0, flow.packets % rule.sampleEvery != 0 { return false }

@@ -16,9 +16,12 @@ public struct RuleFlow: BitwiseCopyable, Sendable {
         if verdict == .forward { forwarded |= direction.bit }
     }
 
-    @inline(__always)
-    func isEstablished(_ direction: FlowDirection) -> Bool {
-        forwarded & (direction.bit ^ 0b11) != 0
+    /// Fragments share one flow for all ports, so one of them says nothing about another.
+    func state(of packet: borrowing Packet, _ direction: FlowDirection) -> Match.Flow {
+        if packet.layout.quotesLiveFlow { return .related }
+        let isAnswered = forwarded & (direction.bit ^ 0b11) != 0
+        return isAnswered && !packet.layout.isKeyedAsFragment && packet.mayAnswer
+            ? .established : .new
     }
 }
 
@@ -28,10 +31,23 @@ struct FlowDirection: BitwiseCopyable {
 
     @inline(__always)
     init(_ packet: borrowing Packet) {
-        // As the key: fragments have no ports.
-        let isLow = FlowKey.isLow(
-            packet.source, packet.isFragment ? 0 : packet.sourcePort,
-            packet.destination, packet.isFragment ? 0 : packet.destinationPort)
-        bit = isLow ? 1 : 2
+        self.init(isLow: packet.layout.isLow)
+    }
+
+    @inline(__always)
+    init(isLow: Bool) { bit = isLow ? 1 : 2 }
+}
+
+extension Packet {
+    /// Of ICMP only a reply answers: a request, a redirect or an error does not belong to what came
+    /// before it (RFC 792; RFC 4443 §4).
+    fileprivate var mayAnswer: Bool {
+        guard protocolNumber == (version == 4 ? IPProtocol.icmp : IPProtocol.icmpv6) else {
+            return true
+        }
+        switch (version, icmp?.type) {
+        case (4, 0), (4, 14), (4, 16), (4, 18), (6, 129), (6, 140): return true
+        default: return false
+        }
     }
 }

@@ -10,7 +10,7 @@ import Wire
     /// Rules that one policy may have.
     public static let capacity = 1 << 16
     /// Fragmented packets whose verdict is remembered.
-    private static let fragmentCapacity = 4096
+    private static let fragmentCapacity = 16_384
     /// How long, nanoseconds: RFC 791 suggests 15 s for reassembly, hosts use up to 30.
     private static let fragmentIdle: UInt64 = 30_000_000_000
     /// Events per second that one worker emits at most.
@@ -43,6 +43,8 @@ import Wire
     private var configuration: Configuration
     private var root: SnapshotRoot
     private var fates: FlowTable<FragmentFate>
+    /// Until then a fragment may have been forgotten that still counts.
+    private var forgetsUntil: UInt64 = 0
     private var found: RuleSet
     private var payload: PayloadFindings
     private var spender: RateSpender
@@ -58,9 +60,12 @@ import Wire
     public init(configuration: Configuration, worker: Int) throws {
         let found = try RuleSet(capacity: Rules.capacity)
         let payload = try PayloadFindings()
-        let fates = try FlowTable<FragmentFate>(
+        var fates = try FlowTable<FragmentFate>(
             capacity: Rules.fragmentCapacity, node: -1, seed: UInt64.random(in: .min ... .max),
             fresh: FragmentFate(), lifetimes: FlowLifetimes(all: Rules.fragmentIdle))
+        // Else whoever sends many fragments could have those of others forgotten, as a host's own
+        // memory for reassembly takes no more when it is full.
+        fates.evictsLiveFlows = false
         configuration.check(worker)
         self.worker = worker
         self.configuration = configuration
@@ -85,6 +90,10 @@ import Wire
     public static func handle(_ event: RuleEvent, log: EventLog) { log.event(event) }
 
     public static var newFlow: RuleFlow { RuleFlow() }
+
+    public static func isLive(_ flow: RuleFlow, fromLow: Bool) -> Bool {
+        flow.forwarded & FlowDirection(isLow: fromLow).bit != 0
+    }
 
     public mutating func process(
         _ packet: inout Packet, flow: inout RuleFlow, context: inout Context
@@ -126,7 +135,9 @@ import Wire
         }
         var fate = FragmentFate.Verdict.unknown
         if packet.isFragment {
-            if packet.hidesItsHeader { return .drop(.fragment) }
+            if packet.hidesItsHeader(isFollowed: policy.fragments == .followFirst) {
+                return .drop(.fragment)
+            }
             fate = noteLater(policy, packet, context.now)
             if fate == .dropped { return .drop(.fragment) }
         }
@@ -203,8 +214,10 @@ import Wire
     ) -> FragmentFate.Verdict {
         guard policy.fragments == .followFirst, packet.isLaterFragment else { return .unknown }
         let position = packet.fragmentPosition
-        return fates[entry(of: packet, position, now)].noteLater(
-            offset: position.offset, count: position.end &- position.offset)
+        guard let entry = entry(of: packet, position, now) else { return .dropped }
+        let verdict = fates[entry].noteLater(position)
+        if verdict == .forwarded, fates[entry].isComplete { fates.close(entry) }
+        return verdict == .unknown && now < forgetsUntil ? .dropped : verdict
     }
 
     /// Keeps the verdict on a first fragment for those that follow.
@@ -214,25 +227,30 @@ import Wire
     ) -> Verdict {
         guard policy.fragments == .followFirst, !packet.isLaterFragment else { return verdict }
         let position = packet.fragmentPosition
-        let passes = fates[entry(of: packet, position, now)].noteFirst(
-            end: position.end, isForwarded: verdict == .forward)
+        guard let entry = entry(of: packet, position, now) else { return .drop(.fragment) }
+        let passes = fates[entry].noteFirst(position, isForwarded: verdict == .forward)
+        if passes, fates[entry].isComplete { fates.close(entry) }
         return verdict == .forward && !passes ? .drop(.fragment) : verdict
     }
 
-    /// The entry of the packet that a fragment belongs to: endpoint, addresses, protocol and
-    /// identification (RFC 791 §2.3, RFC 8200 §4.5), by direction.
+    /// The entry of the packet that a fragment belongs to: endpoint, addresses, of IPv4 the protocol,
+    /// and identification (RFC 791 §2.3, RFC 8200 §4.5), by direction. Nil when there is no room.
     private mutating func entry(
         of packet: borrowing Packet, _ position: FragmentPosition, _ now: UInt64
-    ) -> Int {
+    ) -> Int? {
         let layout = packet.layout
         var key = FlowKey(
             endpoint: layout.options.endpoint, version: layout.version,
-            protocolNumber: layout.flowProtocol, source: layout.source,
+            protocolNumber: layout.version == 6 ? IPProtocol.ipv6Fragment : layout.protocolNumber,
+            source: layout.source,
             destination: layout.destination, sourcePort: 0, destinationPort: 0, isFragment: true)
         key.lowPort = UInt16(truncatingIfNeeded: position.identification)
         key.highPort = UInt16(truncatingIfNeeded: position.identification &>> 16)
         key.fragment = FlowKey.isLow(layout.source, 0, layout.destination, 0) ? 1 : 2
-        return fates.find(key, cookie: 0, now: now).slot
+        let found = fates.find(key, cookie: 0, now: now)
+        // A packet that was complete made room: more of it may come all the same.
+        if found.isEvicted { forgetsUntil = now &+ Rules.fragmentIdle }
+        return found.slot >= 0 ? found.slot : nil
     }
 
     // ---- Events.

@@ -80,7 +80,8 @@ package enum RandomPolicy {
             return .ttl(one(of: [[1], [64], [0, 2, 255], ByteSet(1...64), ByteSet(64...255)]))
         case .dscp: return .dscp(one(of: [[0], [46], [0, 8], ByteSet(9...63)]))
         case .fragment: return .fragment(one(of: [.first, .later, .any, Match.Fragment.none]))
-        case .flow: return .flow(one(of: [.new, .established]))
+        case .flow:
+            return .flow(one(of: [.new, .established, .related, [.established, .related]]))
         case .sample: return .sample(one(of: [1, 2]))
         case .rate: return .rate(Match.Rate(packetsPerSecond: one(of: [1, 1000])))
         case .not:

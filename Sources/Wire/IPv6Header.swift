@@ -91,6 +91,10 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
 
     @inlinable public var isFragment: Bool { fragmentOffset != 0 || moreFragments }
 
+    /// Offset and M flag in the second word of a fragment header (RFC 8200 §4.5): both zero in an
+    /// atomic fragment (RFC 6946).
+    public static let fragmentBits: UInt16 = 0xFFF9
+
     /// Headers walked: hop-by-hop 0, routing 43, fragment 44, destination options 60. Everything
     /// else, ESP and AH included, is the protocol that ends the walk: authenticated or encrypted
     /// bytes are opaque to us.
@@ -117,7 +121,7 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
             guard count < limit, end &- offset >= 8 else { return nil }
             count &+= 1
             let next = view.u8(offset)
-            if protocolNumber == 44 {
+            if protocolNumber == IPProtocol.ipv6Fragment {
                 guard !hasFragmentHeader else { return nil }
                 hasFragmentHeader = true
                 // RFC 8200 §4.5: always 8 bytes, 13-bit offset in units of 8, M is bit 0.

@@ -3,6 +3,8 @@ public enum IPProtocol {
     public static let icmp: UInt8 = 1
     public static let tcp: UInt8 = 6
     public static let udp: UInt8 = 17
+    /// IPv6 fragment header (RFC 8200 §4.5).
+    public static let ipv6Fragment: UInt8 = 44
     public static let icmpv6: UInt8 = 58
 }
 
@@ -96,6 +98,14 @@ public struct ICMPHeader: Equatable, Sendable, BitwiseCopyable {
     /// RFC 4443 §4.
     public static let echoRequestV6: UInt8 = 128
     public static let echoReplyV6: UInt8 = 129
+
+    /// Errors that tell of a packet's fate and quote its beginning behind 8 bytes of their own: 3, 11
+    /// and 12 (RFC 792), 1 to 4 (RFC 4443 §3). Not redirects, which ask for another route, and not
+    /// source quenches, which nobody sends any more (RFC 6633).
+    @inlinable @inline(__always)
+    public static func quotes(type: UInt8, version: UInt8) -> Bool {
+        version == 4 ? type == 3 || type == 11 || type == 12 : type &- 1 < 4
+    }
 
     public var type: UInt8 = 0
     public var code: UInt8 = 0

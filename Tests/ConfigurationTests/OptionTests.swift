@@ -100,9 +100,10 @@ struct OptionTests {
 
     @Test("packets are steered by flow unless told otherwise, and raw cannot do otherwise")
     func steering() throws {
-        #expect(try !read([:]).steersByCPU)
-        #expect(try read(["io": "packet", "steer": "cpu"]).steersByCPU)
-        #expect(try !read(["steer": "flow", "io": "raw"]).steersByCPU)
+        #expect(try read([:]).steering == .flow)
+        #expect(try read(["io": "packet", "steer": "cpu"]).steering == .cpu)
+        #expect(try read(["steer": "flow", "io": "raw"]).steering == .flow)
+        #expect(try read(["steer": "addresses", "io": "raw"]).steering == .addresses)
         let failure = #expect(throws: Failure.self) { try read(["io": "raw", "steer": "cpu"]) }
         #expect(failure?.code == .usage)
     }

@@ -1,3 +1,4 @@
+import RuleEngine
 import SluiceCore
 import SluiceTesting
 import Testing
@@ -24,6 +25,95 @@ struct FragmentFlowTests {
         #expect(received == 2)
         #expect(counters.read(.packetsForwarded) == 2)
         #expect(counters.read(.flowsCreated) == 1)
+    }
+
+    // ---- What became of the first one.
+
+    private func bench(drop text: String? = nil) throws -> RuleBench {
+        var set = PolicySet()
+        if let text {
+            var rule = Rule("drop")
+            rule.match.payload = Match.Payload([Array(text.utf8)])
+            rule.terminal = .drop
+            set.main.rules = [rule]
+        }
+        return try RuleBench(set)
+    }
+
+    /// A fragment of a UDP datagram over IPv6 that names `next`.
+    private func six(
+        _ offset: UInt16, _ more: Bool, id: UInt32 = 1, next: UInt8 = 17, count: Int = 32,
+        _ text: String = ""
+    ) -> [UInt8] {
+        let bytes = Array(text.utf8) + [UInt8](repeating: 7, count: count - text.utf8.count)
+        let data =
+            offset == 0
+            ? Array(PacketBuilder.udp6(9, 53, bytes).dropFirst(40)) : bytes
+        return PacketBuilder(
+            PacketBuilder.ipv6(
+                nextHeader: next, data,
+                extensions: [
+                    PacketBuilder.fragmentHeader(offset: offset, more: more, identification: id)
+                ])
+        ).bytes()
+    }
+
+    private func passes(_ outer: [UInt8], _ bench: inout RuleBench) -> Bool {
+        if case .forwarded? = bench.outcome(of: outer) { return true }
+        return false
+    }
+
+    @Test(
+        "a later fragment that names another next header follows all the same", arguments: [59, 6])
+    func otherNextHeader(next: UInt8) throws {
+        var bench = try bench(drop: "drop me")
+        #expect(!passes(six(0, true, "drop me"), &bench))
+        #expect(!passes(six(40, false, next: next), &bench), "its first was dropped")
+        #expect(passes(six(0, true, id: 2), &bench))
+        #expect(!passes(six(40, false, id: 2, next: next), &bench), "two names")
+        #expect(!passes(six(40, false, id: 2), &bench), "that ends the packet")
+        #expect(passes(six(40, false, id: 3, next: next), &bench), "nothing is known yet")
+        #expect(!passes(six(0, true, id: 3), &bench), "two names")
+    }
+
+    @Test func `a second, shorter first fragment forgets nothing`() throws {
+        var bench = try bench()
+        #expect(passes(six(0, true, count: 64), &bench))
+        #expect(passes(six(0, true, count: 16), &bench))
+        #expect(!passes(six(24, false), &bench), "what the longer one has shown")
+    }
+
+    @Test func `other fragments do not push out what a first one showed`() throws {
+        var bench = try bench()
+        #expect(passes(six(0, true, count: 64), &bench))
+        // None of these is ever complete, and there are more than the table holds.
+        for id in 1000..<40_000 as Range<UInt32> { _ = passes(six(0, true, id: id), &bench) }
+        #expect(!passes(six(24, false), &bench))
+    }
+
+    @Test func `complete packets make room, and strangers wait for their first`()
+        throws
+    {
+        var bench = try bench()
+        #expect(passes(six(80, false, id: 7), &bench), "nothing is forgotten yet")
+        for id in 1000..<40_000 as Range<UInt32> {
+            guard passes(six(0, true, id: id), &bench), passes(six(40, false, id: id), &bench)
+            else {
+                Issue.record("packet \(id) found no room")
+                return
+            }
+        }
+        #expect(!passes(six(80, false, id: 8), &bench), "its first may have been forgotten")
+        bench.worker.io.advance(nanoseconds: 31_000_000_000)
+        #expect(passes(six(80, false, id: 9), &bench))
+    }
+
+    @Test func `without memory a later fragment of IPv6 may hide any header`() throws {
+        var set = PolicySet()
+        set.main.fragments = .forward
+        var bench = try RuleBench(set)
+        #expect(!passes(six(16, false, next: 59), &bench))
+        #expect(passes(six(24, false, next: 59), &bench))
     }
 
     /// Offset in bytes, a multiple of 8.

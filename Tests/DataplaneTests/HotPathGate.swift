@@ -15,7 +15,8 @@ private func gateLookup(
     _ flows: inout FlowTable<NoFlowState>, _ key: FlowKey, _ now: UInt64
 ) -> Bool {
     let found = flows.find(key, cookie: 1, now: now)
-    _ = flows.follow(found.slot, flags: 4, isLow: true, isNew: found.isNew)
+    _ = flows.open(found.slot, isLow: true, isNew: found.isNew)
+    flows.follow(found.slot, flags: 4, isLow: true)
     return found.isNew
 }
 

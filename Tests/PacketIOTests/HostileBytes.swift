@@ -57,6 +57,22 @@ enum HostileBytes {
 
     static let valid: [[UInt8]] = inner.map { PacketBuilder($0).bytes() }
 
+    /// Errors of ICMP about each of them, also about one that is cut off; and what is none.
+    static let errors: [[UInt8]] = inner.flatMap { quoted in
+        let isIPv6 = quoted[0] >> 4 == 6
+        let types: [UInt8] = isIPv6 ? [1, 4, 128] : [3, 11, 5]
+        return types.flatMap { type in
+            [0, 7, 19, 23, 39, 43, 60, 100, 400].map { count in
+                let message = [type, 0, 0, 0, 0, 0, 5, 0] + quoted.prefix(count)
+                return PacketBuilder(
+                    isIPv6
+                        ? PacketBuilder.ipv6(nextHeader: 58, message)
+                        : PacketBuilder.ipv4(protocolNumber: 1, message)
+                ).bytes()
+            }
+        }
+    }
+
     // ---- Hostile ones.
 
     /// Every packet cut at every length, up to a limit that lies well inside all headers.

@@ -9,14 +9,19 @@ import Wire
 @Suite("Steering")
 struct SteeringTests {
     static let workerCounts = [1, 2, 3, 4, 8, 32]
+    /// As tests have it, keyed, and by addresses alone.
+    static let hashes = [
+        FlowHash(), FlowHash(key: 0xC0FF_EE11), FlowHash(key: 0x1234_5678, coversPorts: false),
+    ]
 
     @Test(arguments: workerCounts)
     func `the kernel accepts any bytes on the one worker that Swift names`(workers: Int) throws {
+        let hash = SteeringTests.hashes[workers % 3]
         let filters = try (0..<workers).map {
-            try KernelFilter(Steering.filter(worker: $0, workers: workers))
+            try KernelFilter(Steering.filter(worker: $0, workers: workers, hash: hash))
         }
-        for packet in HostileBytes.all(seed: UInt64(workers)) {
-            let expected = worker(packet, .outerIPv4, workers)
+        for packet in HostileBytes.all(seed: UInt64(workers)) + HostileBytes.errors {
+            let expected = worker(packet, .outerIPv4, workers, hash)
             let accepting = try (0..<workers).filter { try filters[$0].accepts(packet) }
             try #require(accepting == (expected.map { [$0] } ?? []), "\(packet)")
             if let expected {
@@ -26,13 +31,16 @@ struct SteeringTests {
     }
 
     /// A selector returns the worker's index, which as a socket filter is the length kept.
-    @Test(arguments: workerCounts)
-    func `a selector returns the index of the worker that Swift names`(workers: Int) throws {
+    @Test(arguments: [2, 8], hashes)
+    func `a selector returns the index of the worker that Swift names`(
+        workers: Int, hash: FlowHash
+    ) throws {
         for (start, skip) in [(Steering.Start.outerIPv4, 0), (.geneve, 28)] {
-            let selector = try KernelFilter(Steering.selector(from: start, workers: workers))
-            for packet in HostileBytes.all(seed: UInt64(workers)) {
+            let selector = try KernelFilter(
+                Steering.selector(from: start, workers: workers, hash: hash))
+            for packet in HostileBytes.all(seed: UInt64(workers)) + HostileBytes.errors {
                 let bytes = Array(packet.dropFirst(skip))
-                let expected = worker(bytes, start, workers) ?? 0
+                let expected = worker(bytes, start, workers, hash) ?? 0
                 let kept = try selector.run(bytes) ?? 0
                 try #require(kept == min(expected, bytes.count), "\(bytes)")
             }
@@ -96,6 +104,62 @@ struct SteeringTests {
         #expect(worker(of: first6) == worker(of: later6))
     }
 
+    @Test func `a fragment of IPv6 that names another next header goes where the others go`() {
+        let others = ([17, 59, 6, 0] as [UInt8]).map { next in
+            worker(
+                of: PacketBuilder.ipv6(
+                    nextHeader: next, [9, 9, 9],
+                    extensions: [PacketBuilder.fragmentHeader(offset: 1480, more: false)]))
+        }
+        #expect(Set(others).count == 1)
+    }
+
+    @Test(arguments: hashes) func `an ICMP error meets the flow that it is about`(hash: FlowHash) {
+        var random = SeededGenerator(seed: 5)
+        for _ in 0..<200 {
+            let flow = Flow4(using: &random)
+            for packet in [flow.udp, flow.tcp, flow.ping] {
+                let error = PacketBuilder.ipv4(
+                    source: .random(in: 0...(.max), using: &random), destination: flow.source,
+                    protocolNumber: 1, [3, 4, 0, 0, 0, 0, 5, 0] + packet.prefix(28))
+                #expect(worker(of: error, 32, hash) == worker(of: packet, 32, hash))
+            }
+        }
+        let sent = PacketBuilder.udp6(9, 53, [1])
+        let error = PacketBuilder.ipv6(
+            source: PacketBuilder.address6(9), nextHeader: 58, [2, 0, 0, 0, 0, 0, 5, 0] + sent)
+        #expect(worker(of: error, 32, hash) == worker(of: sent, 32, hash))
+    }
+
+    @Test func `steered by addresses, fragments meet their flow`() {
+        let hash = FlowHash(key: 7, coversPorts: false)
+        var random = SeededGenerator(seed: 5)
+        for _ in 0..<200 {
+            let flow = Flow4(using: &random)
+            var fragment = flow.udp
+            fragment[6] = 0x20
+            #expect(worker(of: fragment, 32, hash) == worker(of: flow.udp, 32, hash))
+            #expect(worker(of: flow.tcp, 32, hash) == worker(of: flow.udp, 32, hash))
+        }
+        let six = { worker(of: PacketBuilder.udp6(9, 53, [1], extensions: $0), 32, hash) }
+        #expect(Set(HostileBytes.chains.map(six)).count == 1)
+    }
+
+    /// Of flows that were chosen for one worker of a hash without a key, each has its share of all.
+    @Test(arguments: [true, false]) func `who does not know the key aims at nobody`(ports: Bool) {
+        var random = SeededGenerator(seed: 21)
+        let known = FlowHash(coversPorts: ports)
+        var chosen: [[UInt8]] = []
+        while chosen.count < 300 {
+            let packet = Flow4(using: &random).tcp
+            if worker(of: packet, 8, known) == 3 { chosen.append(packet) }
+        }
+        var load = [Int](repeating: 0, count: 8)
+        let keyed = FlowHash(key: 0x5EED_CAFE, coversPorts: ports)
+        for packet in chosen { load[worker(of: packet, 8, keyed)!] += 1 }
+        #expect(load.allSatisfy { $0 > 15 && $0 < 75 }, "\(load)")
+    }
+
     @Test func `endpoint, cookie, attachment and outer header do not steer`() {
         var builder = PacketBuilder(HostileBytes.inner[0])
         let usual = worker(builder.bytes(), .outerIPv4, 32)
@@ -131,13 +195,19 @@ struct SteeringTests {
 
     // ---- Helpers.
 
-    private func worker(_ bytes: [UInt8], _ start: Steering.Start, _ workers: Int) -> Int? {
+    private func worker(
+        _ bytes: [UInt8], _ start: Steering.Start, _ workers: Int, _ hash: FlowHash = FlowHash()
+    ) -> Int? {
         var bytes = bytes
-        return withPacketView(&bytes) { Steering.worker(of: $0, from: start, workers: workers) }
+        return withPacketView(&bytes) {
+            Steering.worker(of: $0, from: start, workers: workers, hash: hash)
+        }
     }
 
-    private func worker(of inner: [UInt8], _ workers: Int = 32) -> Int? {
-        worker(PacketBuilder(inner).bytes(), .outerIPv4, workers)
+    private func worker(
+        of inner: [UInt8], _ workers: Int = 32, _ hash: FlowHash = FlowHash()
+    ) -> Int? {
+        worker(PacketBuilder(inner).bytes(), .outerIPv4, workers, hash)
     }
 
     private func six(

@@ -9,7 +9,7 @@ import Wire
     private static let destinationOptions: UInt8 = 60
 
     private func hash(_ outer: [UInt8], at geneve: Int = 28) -> UInt32? {
-        read(outer) { FlowHash.ofPacket($0, geneveAt: geneve) }
+        read(outer) { FlowHash().ofPacket($0, geneveAt: geneve) }
     }
 
     private static let bareGeneve = hex("00 00 0800 000000 00")
@@ -29,7 +29,7 @@ import Wire
         #expect(hash(inner: Build.icmp4(type: 8, sequence: 1)) == 0xcb58_e6f5)
         #expect(hash(inner: tcp6) == 0x2f98_0ef6)
         #expect(hash(inner: Build.udp6(5000, 3000, [1])) == 0x4688_9e54)
-        #expect(hash(inner: udp6Fragment(field: 0x0001)) == 0xfdb6_9e22)
+        #expect(hash(inner: udp6Fragment(field: 0x0001)) == 0x87b5_d7c4)
     }
 
     // ---- What counts.

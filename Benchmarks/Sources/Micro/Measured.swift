@@ -35,7 +35,7 @@ func measuredHash(_ keys: [FlowKey]) -> UInt64 {
 func measuredSteering(_ view: PacketView, _ rounds: Int) -> UInt64 {
     var all: UInt64 = 0
     for _ in 0..<rounds {
-        all &+= UInt64(FlowHash.ofPacket(view, geneveAt: 28) ?? 0)
+        all &+= UInt64(FlowHash().ofPacket(view, geneveAt: 28) ?? 0)
         // A store, so that no round stands for all.
         view.set8(view.count - 1, UInt8(truncatingIfNeeded: all))
     }

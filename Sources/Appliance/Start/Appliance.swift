@@ -134,7 +134,7 @@ public struct Appliance {
             rank: {
                 card.rank(
                     cpu: $0, node: Int(sluice_node_of_cpu(Int32($0))),
-                    steersByCPU: options.steersByCPU)
+                    steersByCPU: options.steering == .cpu)
             })
     }
 

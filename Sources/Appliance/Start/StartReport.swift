@@ -48,6 +48,6 @@ struct StartReport {
             + "ring \(facts.ringBytes >> 10) KiB, tables \(facts.tableBytes >> 10) KiB, "
             + "slots of \(sockets.slotSize) bytes, \(pages) pages, "
             + "\(gauges.backend.rawValue) on \(place), "
-            + "steered by \(options.steersByCPU ? "cpu" : "flow")"
+            + "steered by \(options.steering)"
     }
 }

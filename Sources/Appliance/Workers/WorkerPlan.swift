@@ -2,6 +2,7 @@ import Configuration
 import Dataplane
 import PacketIO
 import Support
+import Wire
 
 /// What all workers have in common.
 @usableFromInline
@@ -45,7 +46,7 @@ struct WorkerPlan: Sendable {
             sockets.address = options.address
             sockets.interfaces = options.interfaces
             sockets.slotSize = options.frameSize
-            sockets.steering = options.steersByCPU ? .cpu(placement.cpus) : .flow
+            sockets.steering = steering(options, placement)
             if backend.needsInterfaces {
                 sockets.interfaces = interfaces
                 // Whatever an interface can bring, and send again.
@@ -59,6 +60,16 @@ struct WorkerPlan: Sendable {
             return sockets
         } catch {
             throw Failure(error)
+        }
+    }
+
+    /// The key is new with each process, so that nobody can aim flows at one worker.
+    private static func steering(_ options: RunOptions, _ placement: Placement) -> Steering.Mode {
+        let key = UInt32.random(in: .min ... .max)
+        switch options.steering {
+        case .flow: return .hash(FlowHash(key: key))
+        case .addresses: return .hash(FlowHash(key: key, coversPorts: false))
+        case .cpu: return .cpu(placement.cpus)
         }
     }
 

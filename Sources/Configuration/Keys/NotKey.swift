@@ -33,8 +33,9 @@ struct NotKey: MatchKey {
         for key in others {
             fields[key.rawValue]?.fail("cannot stand in not: write a rule of its own before this")
         }
-        if let flow = fields["flow"], flow.node.string == "any" {
-            flow.fail("any holds always, so nothing would match: expected new or established")
+        if let flow = fields["flow"], FlowStateKey.states(flow) == .all {
+            flow.fail(
+                "any holds always, so nothing would match: expected new, established or related")
         }
         let known = fields.filter { name, _ in !others.contains { $0.rawValue == name } }
         return .not(MatchKeys.read(known, folder: folder))

@@ -15,7 +15,7 @@ struct Conflict {
 
     private static func steering(_ configuration: Configuration) -> Conflict? {
         let run = configuration.run
-        guard run.steersByCPU, let backend = run.backend, !backend.traits.steersByCPU else {
+        guard run.steering == .cpu, let backend = run.backend, !backend.traits.steersByCPU else {
             return nil
         }
         let (steer, io) = named("listen.steer", "listen.io", in: configuration)
@@ -28,7 +28,7 @@ struct Conflict {
     /// Steered by CPU, the packets of one flow meet several workers, and each has its own state.
     private static func splitFlows(_ configuration: Configuration) -> Conflict? {
         let run = configuration.run
-        guard configuration.file != nil, run.steersByCPU,
+        guard configuration.file != nil, run.steering == .cpu,
             run.backend?.traits.steersByCPU != false,
             !run.allowsSplitFlows, let need = configuration.policy.needsWholeFlows
         else { return nil }

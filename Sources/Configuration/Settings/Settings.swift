@@ -46,9 +46,13 @@ package enum Settings {
                 "auto: those allowed to the process, first those of the network card's NUMA node."),
         Setting(
             "listen.steer", .flag("steer", placeholder: "mode"),
-            .choice(["flow": false, "cpu": true]), at: \.run.steersByCPU, .restart,
-            "What packets find their worker by: their inner flow, or the CPU that received them.",
-            details: "cpu needs io: packet or udp, and a policy that keeps no state of flows."),
+            .choice(["flow": .flow, "addresses": .addresses, "cpu": .cpu]), at: \.run.steering,
+            .restart,
+            "What packets find their worker by: their inner flow, their inner addresses, or the CPU "
+                + "that received them.",
+            details: "addresses: fragments meet the flow of their ports, and all flows between two "
+                + "hosts share a worker. cpu needs io: packet or udp, and a policy that keeps no state "
+                + "of flows."),
         Setting(
             "listen.busy-poll", .flag("busy-poll", placeholder: nil), .flag, at: \.run.busyPoll,
             .restart, "Spin instead of sleeping when idle."),

@@ -50,7 +50,8 @@ import Wire
     public mutating func release() throws(IOFailure) {
         receiver.startCountingDrops()
         try receiver.socket.attach(
-            Steering.filter(worker: options.worker, workers: options.workers),
+            Steering.filter(
+                worker: options.worker, workers: options.workers, hash: options.steering.hash),
             "the steering filter")
     }
 

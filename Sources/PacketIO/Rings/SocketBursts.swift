@@ -21,7 +21,7 @@ public struct SocketOptions: Sendable {
     /// Send a zero outer UDP checksum instead of computing one (`udp` backend).
     public var zeroOuterChecksum = false
     /// How packets find their worker (`packet` and `udp` backends).
-    public var steering = Steering.Mode.flow
+    public var steering = Steering.Mode.hash(FlowHash())
     /// The group of the workers' packet sockets (`packet` backend).
     public var fanout = FanoutGroup()
     /// Send past the queueing discipline (`packet` backend).

@@ -45,6 +45,7 @@ public struct BPFAssembler {
     public mutating func multiply(_ k: UInt32) { emit(BPF_ALU | BPF_MUL | BPF_K, k) }
     public mutating func modulo(_ k: UInt32) { emit(BPF_ALU | BPF_MOD | BPF_K, k) }
     public mutating func and(_ k: UInt32) { emit(BPF_ALU | BPF_AND | BPF_K, k) }
+    public mutating func xor(_ k: UInt32) { emit(BPF_ALU | BPF_XOR | BPF_K, k) }
     public mutating func xorX() { emit(BPF_ALU | BPF_XOR | BPF_X, 0) }
     public mutating func shiftLeft(_ k: UInt32) { emit(BPF_ALU | BPF_LSH | BPF_K, k) }
     public mutating func shiftRight(_ k: UInt32) { emit(BPF_ALU | BPF_RSH | BPF_K, k) }
