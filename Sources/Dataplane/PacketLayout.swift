@@ -27,12 +27,8 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
     public var flowProtocol: UInt8 = 0
     public var isFragment = false
     public var isLaterFragment = false
-    /// Its flow is that of the fragments between its addresses, not that of its ports.
-    public var isKeyedAsFragment = false
-    /// It may bring its flow into another phase (TCP with FIN, SYN or RST), or tells of another one.
-    @usableFromInline var isTurning = false
-    /// An ICMP error: where the packet that it quotes begins; else 0.
-    public var quote = 0
+    /// A fragment with ports, where fragments meet their flow: it belongs to that of its ports.
+    @usableFromInline var meetsFlow = false
     /// It quotes a packet that was forwarded, of a flow that is still in the table.
     public var quotesLiveFlow = false
     /// Ports are in `sourcePort` and `destinationPort`.
@@ -54,6 +50,10 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
     @inlinable @inline(__always)
     var hasEndpoint: Bool { options.hasEndpoint && transport != 0 }
 
+    /// Its flow is that of the fragments between its addresses, not that of its ports.
+    @inlinable @inline(__always)
+    public var isKeyedAsFragment: Bool { isFragment && !meetsFlow }
+
     @inlinable @inline(__always)
     public var flowKey: FlowKey {
         FlowKey(
@@ -62,6 +62,16 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
             sourcePort: isKeyedAsFragment ? 0 : sourcePort,
             destinationPort: isKeyedAsFragment ? 0 : destinationPort,
             isFragment: isKeyedAsFragment)
+    }
+
+    /// It may bring its flow into another phase (TCP with FIN, SYN or RST), or tell of another flow
+    /// (ICMP: an error quotes a packet).
+    @inlinable @inline(__always)
+    var mayTurn: Bool {
+        // First what most packets are.
+        guard protocolNumber != IPProtocol.udp else { return false }
+        return tcpFlags & (TCPFlag.fin | TCPFlag.syn | TCPFlag.rst) != 0
+            || protocolNumber == IPProtocol.icmp || protocolNumber == IPProtocol.icmpv6
     }
 
     /// It runs from the low end of its flow key to the high one.
@@ -83,7 +93,7 @@ extension PacketLayout {
         if facts.contains(.truncated) { return .tooBig }
         if let reason = parseOuter(view, facts: facts, settings: settings) { return reason }
         if let reason = parseGeneve(view, settings: settings) { return reason }
-        return parseInner(view.prefix(outerEnd), settings)
+        return parseInner(view.prefix(outerEnd))
     }
 
     /// Outer IPv4 (RFC 791 §3.1) and UDP (RFC 768).
@@ -158,7 +168,7 @@ extension PacketLayout {
 
     /// - Parameter view: ends with the outer UDP payload.
     @inlinable @inline(__always)
-    mutating func parseInner(_ view: PacketView, _ settings: PathSettings) -> DropReason? {
+    mutating func parseInner(_ view: PacketView) -> DropReason? {
         let found =
             version == 4 ? InnerIP(ipv4: view, at: inner) : InnerIP.readIPv6(view, at: inner)
         guard let ip = found else {
@@ -175,7 +185,6 @@ extension PacketLayout {
         destination = ip.destination
         transport = ip.transport
         parseTransport(view.prefix(innerEnd))
-        if isFragment { keyFragment(settings) }
         return nil
     }
 
@@ -191,7 +200,6 @@ extension PacketLayout {
         switch protocolNumber {
         case IPProtocol.udp: parseUDP(view)
         case IPProtocol.tcp: parseTCP(view)
-        case IPProtocol.icmp, IPProtocol.icmpv6: findQuote(view)
         default: break
         }
     }
@@ -227,7 +235,6 @@ extension PacketLayout {
         guard let tcp = TCPHeader(view, at: transport) else { return readPorts(view) }
         setPorts(tcp.sourcePort, tcp.destinationPort)
         tcpFlags = tcp.flags
-        isTurning = tcp.flags & (TCPFlag.fin | TCPFlag.syn | TCPFlag.rst) != 0
         guard tcp.headerLength >= TCPHeader.minimumLength,
             transport &+ tcp.headerLength <= innerEnd
         else { return }
@@ -235,21 +242,12 @@ extension PacketLayout {
         isRewritable = !isFragment
     }
 
-    /// Where fragments meet their flow, one that has the ports belongs to it.
+    /// Of a fragment, where fragments meet their flow: one that has the ports belongs to it.
     @inlinable @inline(__always)
-    mutating func keyFragment(_ settings: PathSettings) {
-        isKeyedAsFragment = isFragment && !(settings.fragmentsMeetFlows && hasPorts)
-        if !isKeyedAsFragment { flowProtocol = protocolNumber }
-    }
-
-    @inlinable
-    mutating func findQuote(_ view: PacketView) {
-        guard !isFragment, view.count > transport,
-            protocolNumber == (version == 4 ? IPProtocol.icmp : IPProtocol.icmpv6),
-            ICMPHeader.quotes(type: view.u8(transport), version: version)
-        else { return }
-        quote = transport &+ ICMPHeader.length
-        isTurning = true
+    mutating func meetFlow() {
+        guard hasPorts else { return }
+        meetsFlow = true
+        flowProtocol = protocolNumber
     }
 
     /// Of a header that is cut off: both ports are the first four bytes of UDP and TCP alike.

@@ -9,21 +9,23 @@ import Wire
     @usableFromInline var flowKey: FlowKey { layout.flowKey }
     @usableFromInline var isLow: Bool { layout.isLow }
 
-    /// Nil when it cannot be read, or when the error does not go to where the packet came from: then it
+    /// Nil when it is no error, when it cannot be read, or when the error does not go to where the packet came from: then it
     /// is about somebody else's.
     ///
     /// - Parameter view: ends with the packet that has the error inside.
     @usableFromInline
-    init?(_ view: PacketView, in error: borrowing PacketLayout, _ settings: PathSettings) {
-        layout.options = error.options
+    init?(_ view: PacketView, _ error: FlowTurn, _ settings: PathSettings) {
+        guard error.quotes(view) else { return nil }
+        layout.options.endpoint = error.endpoint
         layout.version = error.version
-        let isRead = error.version == 4 ? readIPv4(view, error.quote) : readIPv6(view, error.quote)
+        let offset = error.transport &+ ICMPHeader.length
+        let isRead = error.version == 4 ? readIPv4(view, offset) : readIPv6(view, offset)
         guard isRead, layout.source == error.destination else { return nil }
         if FlowHash.hasPorts(layout.protocolNumber), !layout.isLaterFragment {
             guard view.count &- layout.transport >= 4 else { return nil }
             layout.readPorts(view)
         }
-        layout.keyFragment(settings)
+        if layout.isFragment, settings.fragmentsMeetFlows { layout.meetFlow() }
     }
 
     private mutating func readIPv4(_ view: PacketView, _ offset: Int) -> Bool {

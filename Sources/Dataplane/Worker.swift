@@ -203,16 +203,20 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                 && processor.forwardsUndecodable(layout.options, settings)
             verdict = passes ? .forward : .drop(reason)
         } else {
+            if layout.isFragment, settings.fragmentsMeetFlows { layout.meetFlow() }
             let found = flows.find(
                 layout.flowKey, cookie: layout.options.cookie, now: now)
             // Nearly every packet is one of a known flow that changes nothing about it.
             var hasRoom = true
-            var turns = layout.isTurning
+            var turns = layout.mayTurn
             if found.hasEvents {
                 hasRoom = Worker.note(found, counters)
                 turns = turns || found.isInRarePhase
             }
-            if turns, hasRoom { prepare(found, &layout, roomy, now) }
+            if turns, hasRoom {
+                layout.quotesLiveFlow = prepare(
+                    found, FlowTurn(layout), view.prefix(layout.innerEnd), now)
+            }
             if hasRoom {
                 var packet = unsafe Packet(
                     roomy, layout, facts: facts, settings: settings, scratch: scratch)
@@ -220,7 +224,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                     now: now, worker: index, counters: counters, link: link)
                 verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
                 if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
-                if turns, verdict == .forward { follow(found.slot, layout) }
+                if turns, verdict == .forward { follow(found.slot, FlowTurn(layout)) }
             } else {
                 verdict = .drop(.flowTableFull)
             }
@@ -239,36 +243,31 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     }
 
     /// What must be known of a rare packet before anybody decides on it: whether it begins its flow
-    /// anew, and whether the flow that it tells of is there.
+    /// anew, and whether the flow that it tells of is there. True when that is so.
     @inlinable @inline(never)
     mutating func prepare(
-        _ found: FlowTable<Processor.FlowState>.Lookup, _ layout: inout PacketLayout,
-        _ view: PacketView, _ now: UInt64
-    ) {
-        if layout.quote != 0 { layout.quotesLiveFlow = quotesLiveFlow(layout, view, now) }
-        guard !layout.isKeyedAsFragment, TCPFlag.opens(layout.tcpFlags),
-            flows.open(found.slot, isLow: layout.isLow, isNew: found.isNew)
-        else { return }
-        counters.add(.flowsCreated)
-        counters.add(.flowsExpired)
-    }
-
-    @inlinable
-    func quotesLiveFlow(
-        _ layout: borrowing PacketLayout, _ view: PacketView, _ now: UInt64
+        _ found: FlowTable<Processor.FlowState>.Lookup, _ turn: FlowTurn, _ view: PacketView,
+        _ now: UInt64
     ) -> Bool {
-        guard let quoted = QuotedPacket(view.prefix(layout.innerEnd), in: layout, settings) else {
-            return false
+        guard turn.isTCP else {
+            guard let quoted = QuotedPacket(view, turn, settings) else { return false }
+            let slot = flows.peek(quoted.flowKey, now: now)
+            return slot >= 0 && Processor.isLive(flows[slot], fromLow: quoted.isLow)
         }
-        let slot = flows.peek(quoted.flowKey, now: now)
-        return slot >= 0 && Processor.isLive(flows[slot], fromLow: quoted.isLow)
+        if !turn.isFragment, TCPFlag.opens(turn.tcpFlags),
+            flows.open(found.slot, isLow: turn.isLow, isNew: found.isNew)
+        {
+            counters.add(.flowsCreated)
+            counters.add(.flowsExpired)
+        }
+        return false
     }
 
     /// Takes the flow into the phase that a packet of TCP opens.
     @inlinable @inline(never)
-    mutating func follow(_ slot: Int, _ layout: borrowing PacketLayout) {
-        guard !layout.isKeyedAsFragment, layout.protocolNumber == IPProtocol.tcp else { return }
-        flows.follow(slot, flags: layout.tcpFlags, isLow: layout.isLow)
+    mutating func follow(_ slot: Int, _ turn: FlowTurn) {
+        guard !turn.isFragment, turn.isTCP else { return }
+        flows.follow(slot, flags: turn.tcpFlags, isLow: turn.isLow)
     }
 
     /// Counts what a lookup found. False when the flow found no room. Static: a borrowed worker

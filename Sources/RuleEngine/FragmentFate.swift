@@ -18,7 +18,7 @@ struct FragmentFate: BitwiseCopyable {
     private var next: UInt8 = 0
     /// Where the longest first fragment ends, bytes from its start.
     private var firstEnd: UInt16 = 0
-    /// The lowest offset of those that came before it.
+    /// The lowest offset of the later ones.
     private var lowestLater = UInt16.max
     /// Where the last fragment ends; 0 = it has not come.
     private var packetEnd: UInt32 = 0
@@ -39,6 +39,7 @@ struct FragmentFate: BitwiseCopyable {
             // Another packet with the same identification.
             packetEnd = 0
             laterBytes = 0
+            lowestLater = .max
         }
         firstEnd = max(firstEnd, UInt16(truncatingIfNeeded: min(position.end, 0xFFFF)))
         let overlaps = lowestLater < firstEnd
@@ -51,16 +52,9 @@ struct FragmentFate: BitwiseCopyable {
     mutating func noteLater(_ position: FragmentPosition) -> Verdict {
         laterBytes &+= UInt32(truncatingIfNeeded: max(0, position.end &- position.offset))
         if position.isLast { packetEnd = UInt32(truncatingIfNeeded: position.end) }
-        guard agrees(position.next) else {
-            verdict = .dropped
-            return .dropped
-        }
-        switch verdict {
-        case .unknown: lowestLater = min(lowestLater, UInt16(truncatingIfNeeded: position.offset))
-        case .forwarded where position.offset < Int(firstEnd) || laterBytes > 0xFFFF:
-            verdict = .dropped
-        case .forwarded, .dropped: break
-        }
+        lowestLater = min(lowestLater, UInt16(truncatingIfNeeded: position.offset))
+        let overlaps = position.offset < Int(firstEnd) || laterBytes > 0xFFFF
+        if !agrees(position.next) || verdict == .forwarded && overlaps { verdict = .dropped }
         return verdict
     }
 

@@ -130,7 +130,9 @@ import Wire
         by policy: borrowing CompiledPolicy, _ packet: inout Packet, _ flow: inout RuleFlow,
         _ direction: FlowDirection, _ context: borrowing Context
     ) -> Verdict {
-        if policy.dropsUnknownTCP, flow.forwarded == 0, packet.isMidFlowTCP {
+        if policy.dropsUnknownTCP, packet.isMidFlowTCP,
+            flow.forwarded == 0 || packet.layout.isKeyedAsFragment
+        {
             return .drop(.unknownTCP)
         }
         var fate = FragmentFate.Verdict.unknown

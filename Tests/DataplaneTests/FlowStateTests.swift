@@ -148,6 +148,10 @@ struct FlowStateTests {
             #expect(!passes(tcp(5, 80, flags, flagsAndOffset: 0x2000), &bench))
         }
         #expect(!passes(tcp(5, 80, 0x10), &bench), "they opened nothing")
+        var later = tcp(5, 80, 0x10, flagsAndOffset: 0x0008)
+        later[5] = 9
+        #expect(passes(later, &bench))
+        #expect(!passes(tcp(5, 80, 0x10, flagsAndOffset: 0x2000), &bench), "nor did a later one")
         #expect(passes(tcp(5, 80, 0x02, flagsAndOffset: 0x2000), &bench))
     }
 

@@ -83,6 +83,13 @@ struct FragmentFlowTests {
         #expect(!passes(six(24, false), &bench), "what the longer one has shown")
     }
 
+    @Test func `a second, longer first fragment does not overlap a later one`() throws {
+        var bench = try bench()
+        #expect(passes(six(0, true, count: 16), &bench))
+        #expect(passes(six(24, true), &bench))
+        #expect(!passes(six(0, true, count: 64), &bench))
+    }
+
     @Test func `other fragments do not push out what a first one showed`() throws {
         var bench = try bench()
         #expect(passes(six(0, true, count: 64), &bench))

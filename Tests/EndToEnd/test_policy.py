@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import stat
+import struct
 import time
 
 import pytest
@@ -12,7 +13,20 @@ from jsonschema import Draft202012Validator
 
 from conftest import BACKENDS
 from lab import BIN, GIVE_UP, ROOT, run, wait_until
-from packets import A4, B4, ENDPOINT, aws_options, echo4, geneve, next_port, outer, udp4
+from packets import (
+    A4,
+    B4,
+    ENDPOINT,
+    aws_options,
+    checksum,
+    echo4,
+    geneve,
+    ipv4,
+    next_port,
+    outer,
+    tcp4,
+    udp4,
+)
 from reloading import COUNT, DROP, reload, reloads, rules, start
 
 EXAMPLES = ROOT / "deploy" / "examples"
@@ -71,6 +85,30 @@ def test_only_answers_come_back(fresh, own_gateway, control, config):
     assert own_gateway.pass_inner(out) == out
     assert own_gateway.pass_inner(back) == back
     assert fresh.quiet_metrics().dropped() == {"default": 1}
+
+
+@pytest.mark.parametrize("io", BACKENDS)
+@pytest.mark.parametrize("steer", ["flow", "addresses"])
+def test_errors_about_a_live_flow_come_back(fresh, own_gateway, control, config, io, steer):
+    """Path MTU discovery: a router's error meets the flow that it is about, whichever worker has it."""
+    out_rule = f"{{ name: out, match: {{ source: {B4} }}, action: forward }}"
+    answers = "{ name: answers, match: { flow: [established, related] }, action: forward }"
+    text = rules(out_rule, answers, default="drop")
+    start(fresh, config(text), control, "--workers", 4, "--io", io, "--steer", steer)
+
+    def too_big(packet):
+        head = struct.pack("!BBHI", 3, 4, 0, 1400) + packet[:28]
+        body = head[:2] + struct.pack("!H", checksum(head)) + head[4:]
+        return ipv4(1, body, source="10.9.9.9", destination=B4)
+
+    for port in range(41000, 41010):
+        sent = tcp4(b"data", sport=port, flags=0x10)
+        assert own_gateway.pass_inner(sent) == sent
+        assert own_gateway.pass_inner(too_big(sent)) == too_big(sent)
+    own_gateway.refused(outer(geneve(too_big(tcp4(b"data", sport=42000)))))
+    redirect = ipv4(1, bytes([5, 1, 0, 0, 10, 9, 9, 8]) + sent[:28], source="10.9.9.9", destination=B4)
+    own_gateway.refused(outer(geneve(redirect)))
+    assert fresh.quiet_metrics().dropped() == {"default": 2}
 
 
 def test_a_rule_that_logs(fresh, own_gateway, control, config):
