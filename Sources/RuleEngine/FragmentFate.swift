@@ -36,10 +36,10 @@ struct FragmentFate: BitwiseCopyable {
     /// - Returns: false when it must not be forwarded.
     mutating func noteFirst(_ position: FragmentPosition, isForwarded: Bool) -> Bool {
         if isComplete {
-            // Another packet with the same identification.
+            // Maybe another packet with the same identification. Maybe not, so it overlaps nothing of
+            // the one before either.
             packetEnd = 0
             laterBytes = 0
-            lowestLater = .max
         }
         firstEnd = max(firstEnd, UInt16(truncatingIfNeeded: min(position.end, 0xFFFF)))
         let overlaps = lowestLater < firstEnd

@@ -90,6 +90,13 @@ struct FragmentFlowTests {
         #expect(!passes(six(0, true, count: 64), &bench))
     }
 
+    @Test func `a complete packet does not make its later fragments forgotten`() throws {
+        var bench = try bench(drop: "drop me")
+        #expect(passes(six(24, false), &bench))
+        #expect(!passes(six(0, true, "drop me"), &bench), "it overlaps, and all bytes have come")
+        #expect(!passes(six(0, true, count: 24), &bench))
+    }
+
     @Test func `other fragments do not push out what a first one showed`() throws {
         var bench = try bench()
         #expect(passes(six(0, true, count: 64), &bench))
