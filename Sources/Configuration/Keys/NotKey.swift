@@ -33,12 +33,18 @@ struct NotKey: MatchKey {
         for key in others {
             fields[key.rawValue]?.fail("cannot stand in not: write a rule of its own before this")
         }
-        if let flow = fields["flow"], FlowStateKey.states(flow) == .all {
-            flow.fail(
-                "any holds always, so nothing would match: expected new, established or related")
+        var known = fields.filter { name, _ in !others.contains { $0.rawValue == name } }
+        let flow = known.removeValue(forKey: "flow")
+        var refused = MatchKeys.read(known, folder: folder)
+        if let flow, let states = FlowStateKey.states(flow) {
+            guard states != .all else {
+                return flow.fail(
+                    "any holds always, so nothing would match: expected new, established or related"
+                )
+            }
+            refused.flow = states
         }
-        let known = fields.filter { name, _ in !others.contains { $0.rawValue == name } }
-        return .not(MatchKeys.read(known, folder: folder))
+        return .not(refused)
     }
 
     var words: String { "none of (\(refused.words.joined(separator: "; ")))" }
