@@ -194,10 +194,7 @@ import Wire
     /// Finds the flow or makes it.
     @inlinable @inline(__always)
     public mutating func find(_ key: FlowKey, cookie: UInt32, now: UInt64) -> Lookup {
-        let hash = key.hash(seed: seed)
-        // 0 means empty.
-        let tag = UInt32(truncatingIfNeeded: hash &>> 32) | 1
-        let home = (Int(truncatingIfNeeded: hash) & bucketMask) &* FlowTable.bucketSize
+        let (tag, home) = place(of: key)
         var lookup = Lookup()
         // Sound below: home + i < capacity for every i < bucketSize.
         for i in 0..<FlowTable.bucketSize
@@ -212,6 +209,15 @@ import Wire
             return lookup
         }
         return insert(Slot(key: key, lastSeen: now, cookie: cookie, state: fresh), tag, home)
+    }
+
+    /// The tag of a key, and where its home bucket begins.
+    @inlinable @inline(__always)
+    func place(of key: FlowKey) -> (tag: UInt32, home: Int) {
+        let hash = key.hash(seed: seed)
+        // 0 means empty.
+        let tag = UInt32(truncatingIfNeeded: hash &>> 32) | 1
+        return (tag, (Int(truncatingIfNeeded: hash) & bucketMask) &* FlowTable.bucketSize)
     }
 
     /// Signed: a clock that steps back ends no flow.
@@ -305,9 +311,7 @@ import Wire
     /// Where a flow stands that is not over; negative without one.
     @inlinable @inline(never)
     func peek(_ key: FlowKey, now: UInt64) -> Int {
-        let hash = key.hash(seed: seed)
-        let tag = UInt32(truncatingIfNeeded: hash &>> 32) | 1
-        let home = (Int(truncatingIfNeeded: hash) & bucketMask) &* FlowTable.bucketSize
+        let (tag, home) = place(of: key)
         // Sound: home + i < capacity for every i < bucketSize.
         for i in home..<(home &+ FlowTable.bucketSize)
         where unsafe tags[i] == tag && slots[i].key == key && !isOver(slots + i, now) {

@@ -98,6 +98,8 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     @inlinable public var endpoint: UInt64 { layout.options.endpoint }
     @inlinable public var isFragment: Bool { layout.isFragment }
     @inlinable public var isLaterFragment: Bool { layout.isLaterFragment }
+    /// An ICMP error that quotes a packet which was forwarded, of a flow that is still known.
+    @inlinable public var quotesLiveFlow: Bool { layout.quotesLiveFlow }
     /// TCP flags (RFC 9293 §3.1), or 0.
     @inlinable public var tcpFlags: UInt8 { layout.tcpFlags }
     /// Inner IP packet, bytes.

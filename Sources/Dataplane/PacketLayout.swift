@@ -242,6 +242,15 @@ extension PacketLayout {
         isRewritable = !isFragment
     }
 
+    /// It is an ICMP error, which quotes the packet that it is about.
+    ///
+    /// - Parameter view: ends with the inner packet.
+    func quotesPacket(_ view: PacketView) -> Bool {
+        !isFragment && view.count > transport
+            && protocolNumber == (version == 4 ? IPProtocol.icmp : IPProtocol.icmpv6)
+            && ICMPHeader.quotes(type: view.u8(transport), version: version)
+    }
+
     /// Of a fragment, where fragments meet their flow: one that has the ports belongs to it.
     @inlinable @inline(__always)
     mutating func meetFlow() {

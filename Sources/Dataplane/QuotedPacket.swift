@@ -9,14 +9,14 @@ import Wire
     @usableFromInline var flowKey: FlowKey { layout.flowKey }
     @usableFromInline var isLow: Bool { layout.isLow }
 
-    /// Nil when it is no error, when it cannot be read, or when the error does not go to where the packet came from: then it
-    /// is about somebody else's.
+    /// Nil when it is no error, when it cannot be read, or when the error does not go to where the
+    /// packet came from: then it is about somebody else's.
     ///
     /// - Parameter view: ends with the packet that has the error inside.
     @usableFromInline
-    init?(_ view: PacketView, _ error: FlowTurn, _ settings: PathSettings) {
-        guard error.quotes(view) else { return nil }
-        layout.options.endpoint = error.endpoint
+    init?(_ view: PacketView, in error: PacketLayout, _ settings: PathSettings) {
+        guard error.quotesPacket(view) else { return nil }
+        layout.options = error.options
         layout.version = error.version
         let offset = error.transport &+ ICMPHeader.length
         let isRead = error.version == 4 ? readIPv4(view, offset) : readIPv6(view, offset)

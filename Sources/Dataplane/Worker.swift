@@ -215,7 +215,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             }
             if turns, hasRoom {
                 layout.quotesLiveFlow = prepare(
-                    found, FlowTurn(layout), view.prefix(layout.innerEnd), now)
+                    found, layout, view.prefix(layout.innerEnd), now)
             }
             if hasRoom {
                 var packet = unsafe Packet(
@@ -224,7 +224,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                     now: now, worker: index, counters: counters, link: link)
                 verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
                 if packet.isRewritten, verdict == .forward { counters.add(.packetsRewritten) }
-                if turns, verdict == .forward { follow(found.slot, FlowTurn(layout)) }
+                if turns, verdict == .forward { follow(found.slot, layout) }
             } else {
                 verdict = .drop(.flowTableFull)
             }
@@ -246,16 +246,16 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     /// anew, and whether the flow that it tells of is there. True when that is so.
     @inlinable @inline(never)
     mutating func prepare(
-        _ found: FlowTable<Processor.FlowState>.Lookup, _ turn: FlowTurn, _ view: PacketView,
+        _ found: FlowTable<Processor.FlowState>.Lookup, _ layout: PacketLayout, _ view: PacketView,
         _ now: UInt64
     ) -> Bool {
-        guard turn.isTCP else {
-            guard let quoted = QuotedPacket(view, turn, settings) else { return false }
+        guard layout.protocolNumber == IPProtocol.tcp else {
+            guard let quoted = QuotedPacket(view, in: layout, settings) else { return false }
             let slot = flows.peek(quoted.flowKey, now: now)
             return slot >= 0 && Processor.isLive(flows[slot], fromLow: quoted.isLow)
         }
-        if !turn.isFragment, TCPFlag.opens(turn.tcpFlags),
-            flows.open(found.slot, isLow: turn.isLow, isNew: found.isNew)
+        if !layout.isKeyedAsFragment, TCPFlag.opens(layout.tcpFlags),
+            flows.open(found.slot, isLow: layout.isLow, isNew: found.isNew)
         {
             counters.add(.flowsCreated)
             counters.add(.flowsExpired)
@@ -265,9 +265,9 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
 
     /// Takes the flow into the phase that a packet of TCP opens.
     @inlinable @inline(never)
-    mutating func follow(_ slot: Int, _ turn: FlowTurn) {
-        guard !turn.isFragment, turn.isTCP else { return }
-        flows.follow(slot, flags: turn.tcpFlags, isLow: turn.isLow)
+    mutating func follow(_ slot: Int, _ layout: PacketLayout) {
+        guard !layout.isKeyedAsFragment, layout.protocolNumber == IPProtocol.tcp else { return }
+        flows.follow(slot, flags: layout.tcpFlags, isLow: layout.isLow)
     }
 
     /// Counts what a lookup found. False when the flow found no room. Static: a borrowed worker

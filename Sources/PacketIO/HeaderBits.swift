@@ -6,8 +6,6 @@ enum HeaderBits {
     static let ipv4Plain: UInt32 = 0x45
     /// More Fragments and the fragment offset: zero in what is no fragment (RFC 791 §3.1).
     static let ipv4Fragment: UInt32 = 0x3FFF
-    /// The same of an IPv6 fragment header: zero in an atomic fragment (RFC 8200 §4.5).
-    static let ipv6Fragment: UInt32 = 0xFFF9
     /// First byte of a Geneve header: length of its options in words of four bytes (RFC 8926 §3.4).
     static let geneveOptions: UInt32 = 0x3F
     /// The number of a VLAN in its tag; zero in a tag that is only a priority (IEEE 802.1Q §6.9).

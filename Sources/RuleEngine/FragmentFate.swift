@@ -95,24 +95,16 @@ extension Packet {
             position.end = position.offset &+ layout.innerEnd &- layout.inner &- header
             return position
         }
-        // The parser has walked this chain: every header lies within the packet.
-        var next = view.u8(layout.inner &+ 6)
-        var at = layout.inner &+ IPv6Header.length
-        while IPv6ExtensionWalk.isExtension(next), at &+ 8 <= layout.innerEnd {
-            let isFragment = next == IPProtocol.ipv6Fragment
-            let field = isFragment ? view.u16(at &+ 2) : 0
-            if field & IPv6ExtensionWalk.fragmentBits != 0 {
-                position.isLast = field & 1 == 0
-                position.next = view.u8(at)
-                position.identification = view.u32(at &+ 4)
-                position.offset = Int(field & 0xFFF8)
-                position.end = position.offset &+ layout.innerEnd &- at &- 8
-                return position
-            }
-            let length = isFragment ? 8 : (Int(view.u8(at &+ 1)) &+ 1) &* 8
-            next = view.u8(at)
-            at &+= length
-        }
+        guard
+            let walk = IPv6ExtensionWalk(
+                view.prefix(layout.innerEnd), at: layout.inner &+ IPv6Header.length,
+                end: layout.innerEnd, nextHeader: view.u8(layout.inner &+ 6), limit: 8)
+        else { return position }
+        position.identification = view.u32(walk.fragmentHeader &+ 4)
+        position.offset = walk.fragmentOffset
+        position.end = position.offset &+ layout.innerEnd &- walk.fragmentHeader &- 8
+        position.isLast = !walk.moreFragments
+        position.next = walk.fragmentProtocol
         return position
     }
 

@@ -18,7 +18,7 @@ public struct RuleFlow: BitwiseCopyable, Sendable {
 
     /// Fragments share one flow for all ports, so one of them says nothing about another.
     func state(of packet: borrowing Packet, _ direction: FlowDirection) -> Match.Flow {
-        if packet.layout.quotesLiveFlow { return .related }
+        if packet.quotesLiveFlow { return .related }
         let isAnswered = forwarded & (direction.bit ^ 0b11) != 0
         return isAnswered && !packet.layout.isKeyedAsFragment && packet.mayAnswer
             ? .established : .new

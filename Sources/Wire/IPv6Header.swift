@@ -81,6 +81,8 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
     public var offset: Int
     /// How many extension headers were passed.
     public var count: Int
+    /// Where the fragment header starts, an atomic one's too; negative without one.
+    public var fragmentHeader: Int
     /// Fragment header fields (RFC 8200 §4.5): offset in bytes, and the M flag. Both zero also
     /// for an atomic fragment (RFC 6946), which is a whole packet.
     public var fragmentOffset: Int
@@ -112,18 +114,18 @@ public struct IPv6ExtensionWalk: Equatable, Sendable, BitwiseCopyable {
         protocolNumber = nextHeader
         offset = start
         count = 0
+        fragmentHeader = -1
         fragmentOffset = 0
         moreFragments = false
         fragmentProtocol = 0
-        var hasFragmentHeader = false
         while IPv6ExtensionWalk.isExtension(protocolNumber) {
             // RFC 8200 §4: each extension header is a multiple of 8 bytes long.
             guard count < limit, end &- offset >= 8 else { return nil }
             count &+= 1
             let next = view.u8(offset)
             if protocolNumber == IPProtocol.ipv6Fragment {
-                guard !hasFragmentHeader else { return nil }
-                hasFragmentHeader = true
+                guard fragmentHeader < 0 else { return nil }
+                fragmentHeader = offset
                 // RFC 8200 §4.5: always 8 bytes, 13-bit offset in units of 8, M is bit 0.
                 let field = view.u16(offset &+ 2)
                 fragmentOffset = Int(field & 0xFFF8)

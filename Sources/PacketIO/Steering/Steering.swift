@@ -75,6 +75,7 @@ public enum Steering {
         return a.assemble()
     }
 
+    /// By the flow hash.
     public static func selector(
         from start: Start, workers: Int, hash: FlowHash = FlowHash()
     ) -> [sock_filter] {

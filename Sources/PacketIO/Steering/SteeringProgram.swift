@@ -248,7 +248,7 @@ struct SteeringProgram {
         a.jump(to: advance)
         a.place(isFragment)
         a.loadHalf(indirect: 2)
-        a.and(HeaderBits.ipv6Fragment)
+        a.and(UInt32(IPv6ExtensionWalk.fragmentBits))
         a.jump(ifEqual: 0, to: isAtomic)
         // M[next] says fragment: what it names as next does not count.
         a.jump(to: portless)
