@@ -111,6 +111,33 @@ def test_errors_about_a_live_flow_come_back(fresh, own_gateway, control, config,
     assert fresh.quiet_metrics().dropped() == {"default": 2}
 
 
+def unkeyed_worker(source, destination, sport, dport, workers):
+    """Where a flow of UDP over IPv4 would go if the hash had no key; its worker, and the hash."""
+    def mixed(h, first, factor, second):
+        h = ((h ^ h >> first) * factor) & 0xFFFFFFFF
+        return h ^ h >> second
+
+    def side(address, port):
+        (word,) = struct.unpack("!I", socket.inet_aton(address))
+        return mixed((word + port * 0x9E3779B1) & 0xFFFFFFFF, 16, 0x85EBCA6B, 13)
+
+    total = (side(source, sport) + side(destination, dport) + 17) & 0xFFFFFFFF
+    h = mixed(total, 16, 0x7FEB352D, 15)
+    return (h >> 16) * workers >> 16, h
+
+
+@pytest.mark.parametrize("io", BACKENDS)
+def test_nobody_aims_flows_at_one_worker(fresh, own_gateway, control, config, io):
+    """300 flows that were chosen for worker 0 of a hash without a key; with one, chance spreads them."""
+    assert unkeyed_worker(A4, B4, 5000, 3000, 4)[1] == 0xA8F22618, "as FlowHashTests has it"
+    start(fresh, config(rules(default="forward")), control, "--workers", 4, "--io", io)
+    chosen = [port for port in range(10000, 30000) if unkeyed_worker(B4, A4, port, 53, 4)[0] == 0][:300]
+    packets = [outer(geneve(udp4(b"x", sport=port, dport=53))) for port in chosen]
+    assert len(own_gateway.exchange(*packets, answers=300)) == 300
+    made = fresh.quiet_metrics().by("sluice_flows_created_total", "worker")
+    assert max(made.values()) < 200, made
+
+
 def test_a_rule_that_logs(fresh, own_gateway, control, config):
     path = config(rules("{ name: seen, match: { port: 4000 }, action: [log, drop] }"))
     program = start(fresh, path, control)
