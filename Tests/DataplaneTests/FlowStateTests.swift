@@ -94,6 +94,7 @@ struct FlowStateTests {
         #expect(!passes(error(5, 1, about: syn), &bench), "a redirect")
         #expect(!passes(error(3, 4, about: tcp(6, 80, 0x02)), &bench), "another port")
         let answer = tcp(80, 5, 0x12, back: true)
+        #expect(passes(answer, &bench))
         #expect(!passes(error(3, 4, about: answer), &bench), "not to where the packet came from")
         #expect(!passes(error(3, 4, about: Array(syn.prefix(22))), &bench), "cut off")
     }
