@@ -36,6 +36,53 @@ int sluice_interface_flags(const char *name) {
     return result < 0 ? result : (int)(unsigned short)r.ifr_flags;
 }
 
+// Takes a route of the table `local`; the new count.
+static int add_prefix(const struct nlmsghdr *m, struct sluice_prefix *prefixes, int count, int room) {
+    const struct rtmsg *route = NLMSG_DATA(m);
+    // Kernels that do not filter tell all tables.
+    if (m->nlmsg_type != RTM_NEWROUTE || m->nlmsg_len < NLMSG_LENGTH(sizeof *route) ||
+        route->rtm_table != RT_TABLE_LOCAL ||
+        (route->rtm_type != RTN_LOCAL && route->rtm_type != RTN_BROADCAST))
+        return count;
+    uint32_t address = 0;
+    unsigned left = (unsigned)RTM_PAYLOAD(m);
+    for (const struct rtattr *a = RTM_RTA(route); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+        if (a->rta_type == RTA_DST && RTA_PAYLOAD(a) == sizeof address)
+            memcpy(&address, RTA_DATA(a), sizeof address);
+    }
+    if (count == room) return -E2BIG;
+    prefixes[count] = (struct sluice_prefix){ntohl(address), route->rtm_dst_len, route->rtm_type};
+    return count + 1;
+}
+
+int sluice_local_prefixes(struct sluice_prefix *prefixes, int room) {
+    int fd = sluice_socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0) return -errno;
+    const int on = 1;
+    setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
+    const struct {
+        struct nlmsghdr header;
+        struct rtmsg route;
+    } request = {{sizeof request, RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, 1, 0},
+                 {.rtm_family = AF_INET, .rtm_table = RT_TABLE_LOCAL}};
+    int count = send(fd, &request, sizeof request, 0) == sizeof request ? 0 : -errno;
+    _Alignas(struct nlmsghdr) char buffer[32768];
+    for (int more = 1; more && count >= 0;) {
+        ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+        if (got <= 0) count = got < 0 ? -errno : -EIO;
+        unsigned left = got > 0 ? (unsigned)got : 0;
+        for (const struct nlmsghdr *m = (void *)buffer; NLMSG_OK(m, left) && count >= 0;
+             m = NLMSG_NEXT(m, left)) {
+            if (m->nlmsg_type == NLMSG_ERROR)
+                count = ((const struct nlmsgerr *)NLMSG_DATA(m))->error;
+            more = m->nlmsg_type != NLMSG_DONE && m->nlmsg_type != NLMSG_ERROR;
+            if (more) count = add_prefix(m, prefixes, count, room);
+        }
+    }
+    close(fd);
+    return count;
+}
+
 int sluice_open_tun(const char *name) {
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return -errno;

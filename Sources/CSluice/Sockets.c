@@ -11,6 +11,10 @@ _Static_assert(sizeof(struct sluice_message) == sizeof(struct mmsghdr) &&
                    offsetof(struct sluice_message, length) == offsetof(struct mmsghdr, msg_len),
                "sluice_message is mmsghdr");
 
+_Static_assert(offsetof(struct sluice_source, type) == offsetof(struct cmsghdr, cmsg_type) &&
+                   offsetof(struct sluice_source, info) == CMSG_LEN(0),
+               "sluice_source begins with a cmsghdr");
+
 int sluice_recvmmsg(int fd, struct sluice_message *messages, unsigned count) {
     int n = recvmmsg(fd, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL);
     return n >= 0 ? n : -errno;
@@ -30,16 +34,6 @@ int sluice_wait(int fd, int wake, int milliseconds) {
         (void)ignored;
     }
     return n >= 0 ? p[0].revents : -errno;
-}
-
-int sluice_packet_lost_interface(int fd) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    struct sockaddr_ll name;
-    size = sizeof name;
-    // The kernel sets the index to -1 when the interface goes (packet_notifier).
-    return getsockname(fd, (struct sockaddr *)&name, &size) == 0 && name.sll_ifindex == -1;
 }
 
 uint32_t sluice_packet_drops(int fd) {

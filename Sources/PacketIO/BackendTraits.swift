@@ -20,10 +20,10 @@ public struct BackendTraits: Sendable {
     public let slotOverhead: Int
     /// Memory of one worker, for this many waiting frames and frames of a burst.
     public let memory: @Sendable (_ frames: Int, _ frameSize: Int, _ burst: Int) -> BackendMemory
-    /// Lets the receiving socket of a worker take packets for the addresses that the host has now;
-    /// nil where the kernel does it by itself.
-    public let followAddresses:
-        (@Sendable (_ socket: Int32, _ options: SocketOptions) throws(IOFailure) -> Void)?
+    /// Makes the receiving socket of a worker take what `options` serve now. Callable from any
+    /// thread, without a privilege; the kernel replaces a program in one step.
+    public let follow:
+        @Sendable (_ socket: Int32, _ options: SocketOptions) throws(IOFailure) -> Void
 }
 
 /// How a socket is opened.

@@ -54,7 +54,7 @@ struct BlameTests {
         func blame(_ configuration: Configuration) -> String {
             refusal { _ = try BackendChoice(configuration, interfaces: []) }
         }
-        let words = "packet must know its interface and there are several: name it with --interface"
+        let words = "packet needs an Ethernet interface with an IPv4 address and found none:"
         let file = "listen: { io: packet }"
         #expect(try blame(configuration(file)).hasPrefix("78 sluice.yaml:1: listen.io: \(words) "))
         #expect(

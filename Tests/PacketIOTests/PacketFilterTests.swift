@@ -24,7 +24,7 @@ struct PacketFilterTests {
 
     @Test func `it takes Geneve for our addresses, whole, and no other bytes`() throws {
         let filter = try KernelFilter(
-            PacketFilter.program(addresses: [0x7F00_0001, Self.ours, 0x0A4D_0009]))
+            PacketFilter.program(LocalAddresses(single: [0x7F00_0001, Self.ours, 0x0A4D_0009])))
         var taken = 0
         for packet in HostileBytes.all(seed: 11) {
             let frame = Self.ethernet + packet
@@ -36,14 +36,28 @@ struct PacketFilterTests {
     }
 
     @Test func `nothing is for a host without addresses`() throws {
-        let filter = try KernelFilter(PacketFilter.program(addresses: []))
+        let filter = try KernelFilter(PacketFilter.program(LocalAddresses(single: [])))
         #expect(try !filter.accepts(Self.ethernet + HostileBytes.valid[0]))
     }
 
     @Test func `the most addresses that it may have fit`() throws {
         let addresses = (0..<UInt32(PacketFilter.addressLimit)).map { Self.ours &+ $0 }
-        let filter = try KernelFilter(PacketFilter.program(addresses: addresses.reversed()))
+        let filter = try KernelFilter(
+            PacketFilter.program(LocalAddresses(single: addresses.reversed())))
         #expect(try filter.accepts(Self.ethernet + HostileBytes.valid[0]))
+    }
+
+    /// A route of type `local` for a prefix; its broadcast address has an entry of its own.
+    @Test func `whole prefixes are ours, but for exceptions`() throws {
+        let addresses = LocalAddresses(
+            single: [0x0A4D_0009], prefixes: [AddressPrefix(address: 0x0A4D_0000, length: 30)],
+            exceptions: [0x0A4D_0003])
+        let filter = try KernelFilter(PacketFilter.program(addresses))
+        var packet = HostileBytes.valid[0]
+        for (last, isOurs) in [(0, true), (2, true), (3, false), (4, false), (9, true)] {
+            packet.replaceSubrange(16..<20, with: [0x0A, 0x4D, 0, UInt8(last)])
+            #expect(try filter.accepts(Self.ethernet + packet) == isOurs, "\(last)")
+        }
     }
 
     /// RFC 1812 §5.3.7; the borders of what is a source.
@@ -53,14 +67,14 @@ struct PacketFilterTests {
         ([240, 0, 0, 1], false), ([255, 255, 255, 255], false),
     ])
     func `no packet is from everyone or nobody`(source: [UInt8], isTaken: Bool) throws {
-        let filter = try KernelFilter(PacketFilter.program(addresses: [Self.ours]))
+        let filter = try KernelFilter(PacketFilter.program(LocalAddresses(single: [Self.ours])))
         var packet = HostileBytes.valid[0]
         packet.replaceSubrange(12..<16, with: source)
         #expect(try filter.accepts(Self.ethernet + packet) == isTaken)
     }
 
     @Test func `frames of other protocols are not ours`() throws {
-        let filter = try KernelFilter(PacketFilter.program(addresses: [Self.ours]))
+        let filter = try KernelFilter(PacketFilter.program(LocalAddresses(single: [Self.ours])))
         for type in [0x86DD, 0x0806, 0x8100, 0x0801] as [UInt16] {
             #expect(
                 try !filter.accepts(

@@ -22,18 +22,18 @@ struct Cable: ~Copyable {
         try Network.isolated {
             try Network.set("ipv6/conf/all/disable_ipv6", "1")
             try Network.set("ipv6/conf/default/disable_ipv6", "1")
-            try Network.run(
-                """
-                ip link add ap0 mtu 9001 address 02:00:00:00:00:02 type veth \
-                peer name gw0 mtu 9001 address 02:00:00:00:00:01 && \
-                ip addr add 10.77.0.2/24 dev ap0 && ip link set gw0 up && ip link set ap0 up
-                """)
             var cable = try Cable()
             return try body(&cable)
         }
     }
 
-    private init() throws {
+    init() throws {
+        try Network.run(
+            """
+            ip link add ap0 mtu 9001 address 02:00:00:00:00:02 type veth \
+            peer name gw0 mtu 9001 address 02:00:00:00:00:01 && \
+            ip addr add 10.77.0.2/24 dev ap0 && ip link set gw0 up && ip link set ap0 up
+            """)
         let index = Int32(if_nametoindex("gw0"))
         let sender = try PacketSender(interface: index, burst: 8)
         var options = PacketRingOptions()
@@ -263,7 +263,7 @@ struct PacketSocketIOTests {
     @Test func `addresses that come and go are followed`() throws {
         try Cable.plugged { cable in
             let options = try options { $0.address = 0 }
-            let watch = try AddressWatch()
+            let watch = try HostWatch()
             var io = try PacketSocketIO(options)
             try io.release()
             var changed = watch.hasChanged()
@@ -410,17 +410,19 @@ struct PacketSocketIOTests {
         }
     }
 
-    @Test func `an interface may go down and up again, and its end is an error`() throws {
+    @Test func `an interface may go down and up again, or go and be made anew`() throws {
         try Cable.plugged { cable in
             let fanout = FanoutGroup()
+            var sockets: [Int32] = []
             var workers = try (0..<2).map { worker in
-                Box(
-                    try PacketSocketIO(
-                        options {
-                            $0.worker = worker
-                            $0.workers = 2
-                            $0.fanout = fanout
-                        }))
+                let io = try PacketSocketIO(
+                    options {
+                        $0.worker = worker
+                        $0.workers = 2
+                        $0.fanout = fanout
+                    })
+                sockets.append(io.socketDescriptor)
+                return Box(io)
             }
             for worker in workers { try worker.io.release() }
             let bytes = HostileBytes.valid
@@ -451,8 +453,12 @@ struct PacketSocketIOTests {
             try Network.run("ip link del ap0")
             for worker in workers {
                 worker.io.wait(milliseconds: 100)
-                #expect(worker.io.receive() == -Int(ENODEV))
+                #expect(worker.io.receive() == 0)
             }
+            var again = try Cable()
+            for socket in sockets { try PacketSocketIO.follow(socket, options()) }
+            for packet in bytes { try again.send(packet) }
+            #expect(workers.reduce(0) { $0 + drain(&$1.io).count } == bytes.count)
             workers.removeAll()
         }
     }

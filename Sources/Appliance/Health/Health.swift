@@ -6,13 +6,15 @@ public enum Health: Equatable, Sendable {
     case draining
     /// These workers have made no progress for longer than the limit.
     case stuck(workers: [Int])
+    /// These, in words, should be served and are not there.
+    case missing([String])
 
     /// A worker that has made no progress for this time is stuck, nanoseconds. An idle worker
     /// beats four times in that time.
     public static let limit: UInt64 = 1_000_000_000
 
     /// - Parameter heartbeats: monotonic nanoseconds of each worker's last progress; 0 = none yet.
-    public init(now: UInt64, heartbeats: [UInt64], isDraining: Bool) {
+    public init(now: UInt64, heartbeats: [UInt64], isDraining: Bool, missing: [String] = []) {
         if isDraining {
             self = .draining
         } else if heartbeats.isEmpty || heartbeats.contains(0) {
@@ -22,7 +24,9 @@ public enum Health: Equatable, Sendable {
             let stuck = heartbeats.indices.filter {
                 now > heartbeats[$0] && now - heartbeats[$0] > Health.limit
             }
-            self = stuck.isEmpty ? .healthy : .stuck(workers: stuck)
+            self =
+                !stuck.isEmpty
+                ? .stuck(workers: stuck) : missing.isEmpty ? .healthy : .missing(missing)
         }
     }
 
@@ -34,7 +38,7 @@ public enum Health: Equatable, Sendable {
         case .healthy: "healthy"
         case .starting: "starting"
         case .draining: "draining"
-        case .stuck: "unhealthy"
+        case .stuck, .missing: "unhealthy"
         }
     }
 
@@ -47,6 +51,7 @@ public enum Health: Equatable, Sendable {
         case .stuck(let workers):
             "no progress for more than 1 s: worker "
                 + workers.map(String.init).joined(separator: ", ")
+        case .missing(let what): "not there: " + what.joined(separator: ", ")
         }
     }
 }

@@ -11,7 +11,7 @@ struct ControlLoop: ~Copyable {
     private var limits: DrainLimits
     private let signals: SignalReader
     private var healthTCP: HealthTCPPort?
-    private var addresses: AddressFollower?
+    private var host: HostFollower
     /// Whoever asks who holds the instance lock connects to this.
     private let lock: Int32
     private let configuration: ConfigurationControl
@@ -34,7 +34,7 @@ struct ControlLoop: ~Copyable {
 
     init(
         gauges: Gauges, drain: DrainLimits, signals: consuming SignalReader,
-        healthTCP: consuming HealthTCPPort?, addresses: consuming AddressFollower?, lock: Int32,
+        healthTCP: consuming HealthTCPPort?, host: consuming HostFollower, lock: Int32,
         configuration: ConfigurationControl, control: consuming ControlServer?,
         manager: consuming ServiceManager, log: Logger
     ) {
@@ -42,7 +42,8 @@ struct ControlLoop: ~Copyable {
         limits = drain
         self.signals = signals
         self.healthTCP = healthTCP
-        self.addresses = addresses
+        gauges.setMissing(host.missing)
+        self.host = host
         self.lock = lock
         self.configuration = configuration
         lost = gauges.processor.parts.map { _ in 0 }
@@ -63,7 +64,7 @@ struct ControlLoop: ~Copyable {
             signals.wait(
                 milliseconds: reload == nil
                     ? ControlLoop.tickMilliseconds : ControlLoop.shortTickMilliseconds,
-                or: control?.polled ?? [])
+                or: (control?.polled ?? []) + host.polled)
             while let signal = signals.next() {
                 if handle(signal) { return }
             }
@@ -71,7 +72,7 @@ struct ControlLoop: ~Copyable {
             noteHealth(gauges.health)
             // Also while draining: packets flow, and a stuck worker holds them up.
             manager.ping(now: now, workersMakeProgress: gauges.progress.isHealthy)
-            followAddresses()
+            followHost()
             TCPClients.turnAway(lock)
             serveControl(now)
             advanceReload(now)
@@ -122,11 +123,13 @@ struct ControlLoop: ~Copyable {
     }
 
     /// What cannot be followed is served as before.
-    private mutating func followAddresses() {
+    private mutating func followHost() {
         do throws(IOFailure) {
-            try addresses?.update()
+            guard try host.update() else { return }
+            gauges.setMissing(host.missing)
+            log.info("the host's interfaces or addresses have changed: serving \(host.names)")
         } catch {
-            log.warning("cannot follow the host's addresses: \(error)")
+            log.warning("cannot follow the host's interfaces and addresses: \(error)")
         }
     }
 

@@ -13,36 +13,44 @@ final class Gauges: Sendable {
     let processor: ProcessorShape
     let configuration: ConfigurationControl
     private let interfaces: [String]
+    private let unclaimed: UnclaimedPackets
     let started = sluice_monotonic_ns()
     let isDraining = Atomic(false)
     /// Busy share of the last second, by worker; sampled by the control loop.
     private let busy: Mutex<[Double]>
+    /// What should be served and is not there, in words.
+    private let missing = Mutex<[String]>([])
 
     init(
         backend: IOBackend, workers: [WorkerThread], processor: ProcessorShape,
-        configuration: ConfigurationControl, interfaces: [String]
+        configuration: ConfigurationControl, interfaces: [String], unclaimed: UnclaimedPackets
     ) {
         self.backend = backend
         self.workers = workers
         self.processor = processor
         self.configuration = configuration
         self.interfaces = interfaces
+        self.unclaimed = unclaimed
         busy = Mutex([Double](repeating: 0, count: workers.count))
     }
+
+    func setMissing(_ words: [String]) { missing.withLock { $0 = words } }
 
     func setBusy(_ ratios: [Double]) { busy.withLock { $0 = ratios } }
 
     var packetsReceived: UInt64 { workers.reduce(0) { $0 + $1.counters.read(.packetsReceived) } }
 
-    var health: Health { health(isDraining: isDraining.load(ordering: .relaxed)) }
+    var health: Health {
+        health(isDraining: isDraining.load(ordering: .relaxed), missing: missing.withLock { $0 })
+    }
 
-    /// The workers' health, draining or not.
-    var progress: Health { health(isDraining: false) }
+    /// The workers' health alone.
+    var progress: Health { health(isDraining: false, missing: []) }
 
-    private func health(isDraining: Bool) -> Health {
+    private func health(isDraining: Bool, missing: [String]) -> Health {
         Health(
             now: sluice_monotonic_ns(), heartbeats: workers.map { $0.counters.read(.heartbeat) },
-            isDraining: isDraining)
+            isDraining: isDraining, missing: missing)
     }
 
     func read() -> Readings {
@@ -62,6 +70,7 @@ final class Gauges: Sendable {
         readings.backend = backend.rawValue
         readings.uptime = Double(sluice_monotonic_ns() - started) / 1e9
         readings.process = .now()
+        readings.unclaimed = unclaimed.read()
         readings.allowances = CardAllowances.read(interfaces)
         return readings
     }

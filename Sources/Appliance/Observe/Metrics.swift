@@ -126,6 +126,10 @@ enum Metrics {
         .labelled(.gauge, "build_info", "Version of the program, always 1") {
             [([("version", $0.version), ("swift", SluiceVersion.swift), ("io", $0.backend)], 1)]
         },
+        .single(
+            .counter, "unclaimed_packets_total",
+            "Packets that reached UDP port 6081 of this host and that no worker took"
+        ) { $0.unclaimed },
         .labelled(
             .counter, "nic_allowance_exceeded_total",
             "Packets that EC2 queued or dropped beyond an allowance of the instance"

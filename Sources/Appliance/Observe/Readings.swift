@@ -46,6 +46,8 @@ public struct Readings: Sendable {
     public var uptime = 0.0
     public var process = ProcessReading()
     public var allowances: [AllowanceReading] = []
+    /// Packets that reached port 6081 and that no worker took.
+    public var unclaimed: UInt64 = 0
 
     public init() {}
 

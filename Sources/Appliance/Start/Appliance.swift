@@ -73,37 +73,43 @@ public struct Appliance {
         let lock = try InstanceLock()
         let interfaces = try Interfaces.resolve(
             named: options.interfaces, address: options.address)
+        let served = try InterfaceChoice(options)
         let placement = try place(interfaces)
         let health = try ListenSocket(
             options.health, setting: asked.name(of: "health.address"))
         let healthTCP = try openHealthTCP()
         var warnings: [String] = []
         let probe = try GenevePort.take()
-        let choice = try BackendChoice(asked, interfaces: interfaces)
+        let choice = try BackendChoice(asked, interfaces: served.names)
         let backend = choice.backend
         let plan = try WorkerPlan(
-            options, backend: backend, interfaces: interfaces, placement: placement,
-            warnings: &warnings)
+            options, backend: backend, interfaces: interfaces, served: served,
+            placement: placement, warnings: &warnings)
         try configuration.start(workers: plan.sockets.workers, settings: plan.settings)
         try plan.requireMemory(
             backend, tables: body.tableBytes(plan.flowsPerWorker),
             policy: configuration.tableBytes ?? 0, asked)
         let control = try openControl(&warnings)
         defer { control?.remove() }
-        let sink = try GenevePort.keep(probe, for: backend, options)
+        let port = try GenevePort(sharing: probe, for: backend, address: options.address)
 
         let workers = try startWorkers(backend, placement, plan)
-        let follower = try makeFollower(backend, workers, plan)
+        var follower = try HostFollower(
+            served, backend: backend.traits,
+            sockets: workers.map { $0.facts.withLock { $0.socket } }, sink: port.unclaimed[0],
+            options: plan.sockets)
         let gauges = Gauges(
             backend: backend, workers: workers, processor: body.shape,
-            configuration: configuration, interfaces: interfaces)
+            configuration: configuration, interfaces: served.names,
+            unclaimed: UnclaimedPackets(port.unclaimed))
         try dropPrivileges(workers)
         let server = try HealthServer(health, gauges: gauges)
         // As long as the process lives, 6081 has a taker and no second appliance may start.
-        sink?.keepUntilExit()
+        port.keepUntilExit()
         let reason = choice.reason
         choice.keepUntilExit()
         let lockDescriptor = lock.keepUntilExit()
+        try follow(&follower)
         for worker in workers { try worker.release() }
         StartReport(
             options: options, gauges: gauges, sockets: plan.sockets, configuration: configuration,
@@ -112,7 +118,7 @@ public struct Appliance {
 
         var loop = ControlLoop(
             gauges: gauges, drain: options.drain, signals: signals, healthTCP: healthTCP,
-            addresses: follower, lock: lockDescriptor, configuration: configuration,
+            host: follower, lock: lockDescriptor, configuration: configuration,
             control: control.map { ControlServer($0) },
             manager: ServiceManager(), log: log)
         loop.run()
@@ -172,12 +178,13 @@ public struct Appliance {
         }
     }
 
-    private func makeFollower(
-        _ backend: IOBackend, _ workers: [WorkerThread], _ plan: WorkerPlan
-    ) throws(Failure) -> AddressFollower? {
-        guard let follow = backend.traits.followAddresses else { return nil }
-        let sockets = workers.map { $0.facts.withLock { $0.socket } }
-        return try AddressFollower(sockets: sockets, options: plan.sockets, by: follow)
+    /// What has changed since the workers opened.
+    private func follow(_ host: inout HostFollower) throws(Failure) {
+        do throws(IOFailure) {
+            _ = try host.update()
+        } catch {
+            throw Failure(error)
+        }
     }
 
     /// A worker stops within a burst; one that hangs does not keep the process.

@@ -13,7 +13,7 @@ struct BackendChoice: ~Copyable {
 
     /// - Parameters:
     ///   - configuration: without a backend in it, the fastest that the host permits is taken.
-    ///   - interfaces: those that traffic will use; may be none.
+    ///   - interfaces: those that are served; may be none.
     init(_ configuration: Configuration, interfaces: [String]) throws(Failure) {
         if let asked = configuration.run.backend {
             hook = try BackendChoice.prepare(asked, interfaces, configuration)
@@ -67,8 +67,9 @@ struct BackendChoice: ~Copyable {
         guard !interfaces.isEmpty else {
             throw configuration.failure(
                 blaming: "listen.io",
-                "\(backend.rawValue) must know its interface and there are several: name it with "
-                    + "\(configuration.name(of: "listen.interface")) (`ip link` lists them)")
+                "\(backend.rawValue) needs an Ethernet interface with an IPv4 address and found none: "
+                    + "`ip address` lists them, "
+                    + "\(configuration.name(of: "listen.interface")) names one without")
         }
         // An interface that nobody named is not to blame for what the backend cannot do.
         let blamed = configuration.run.interfaces.isEmpty ? "listen.io" : "listen.interface"
@@ -87,13 +88,13 @@ struct BackendChoice: ~Copyable {
     private static func makeHook(
         _ interfaces: [String], _ address: UInt32
     ) throws(IOFailure) -> DropHook {
-        let addresses = try LocalAddresses.ours(
+        let addresses = try LocalAddresses(
             chosen: address, onLoopback: interfaces.contains("lo"))
         guard addresses.count <= PacketFilter.addressLimit else {
             throw IOFailure(
                 "serve more than \(PacketFilter.addressLimit) addresses", errno: E2BIG)
         }
         return try DropHook(
-            interfaces: interfaces, addresses: addresses, followsChanges: address == 0)
+            interfaces: interfaces, addresses: addresses.single, followsChanges: address == 0)
     }
 }

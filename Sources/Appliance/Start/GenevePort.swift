@@ -4,8 +4,13 @@ import PacketIO
 import Support
 
 /// UDP port 6081 of this host, which must have a taker as long as the process lives: else the
-/// kernel answers packets with ICMP port unreachable.
-enum GenevePort {
+/// kernel answers packets with ICMP port unreachable. What no worker takes is a sink's to count.
+struct GenevePort: ~Copyable {
+    /// On every address; the first member of its SO_REUSEPORT group.
+    private let sink: PortSink
+    /// Descriptors of the sinks that take what no worker takes.
+    let unclaimed: [Int32]
+
     /// Takes the port with a plain bind: nobody else may have it.
     static func take() throws(Failure) -> PortSink {
         do throws(IOFailure) {
@@ -19,18 +24,30 @@ enum GenevePort {
         }
     }
 
-    /// Leaves a sink where packets may come that no worker's socket takes: with a backend that
-    /// takes the port itself, only when it serves one address or interface alone.
-    static func keep(
-        _ sink: consuming PortSink, for backend: IOBackend, _ options: RunOptions
-    ) throws(Failure) -> PortSink? {
-        guard backend.traits.takesPort else { return sink }
-        sink.close()
-        guard options.address != 0 || options.interfaces.count == 1 else { return nil }
+    /// From here on the sink shares the port: where workers have copies of their packets, with
+    /// another sink, for those; where their sockets take the port of one address, with a sink that is
+    /// the first member of their group.
+    init(
+        sharing sink: consuming PortSink, for backend: IOBackend, address: UInt32
+    ) throws(Failure) {
+        let takesPort = backend.traits.takesPort
         do throws(IOFailure) {
-            return try PortSink(address: 0, sharing: true)
+            try sink.share()
+            var unclaimed = [sink.descriptor]
+            if !takesPort || address != 0 {
+                let other = try PortSink(address: takesPort ? address : 0, sharing: true)
+                if takesPort { unclaimed.append(other.descriptor) }
+                other.keepUntilExit()
+            }
+            if !takesPort {
+                try PortSink.divide(sink.descriptor, served: nil, address: address)
+            }
+            self.unclaimed = unclaimed
         } catch {
             throw Failure(error)
         }
+        self.sink = sink
     }
+
+    consuming func keepUntilExit() { sink.keepUntilExit() }
 }

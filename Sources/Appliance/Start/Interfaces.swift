@@ -1,12 +1,14 @@
 import CSluice
 import Glibc
+import PacketIO
 import Support
 import Wire
 
-/// The host's interfaces, as far as the start needs them.
+/// The interfaces that traffic will use by all appearance: their MTU is the limit, and where their
+/// cards are workers are placed. `InterfaceChoice` says which are served.
 enum Interfaces {
-    /// The interfaces that traffic will use: those named, else the one that owns `address`, else
-    /// that of the default route, else the only one up besides `lo`; may be none.
+    /// Those named, else the one that owns `address`, else that of the default route, else the only
+    /// one up besides `lo`; may be none.
     static func resolve(named: [String], address: UInt32) throws(Failure) -> [String] {
         // Sound: the names are C strings for the calls, which refuse or cut those too long.
         for name in named where unsafe if_nametoindex(name) == 0 {
@@ -19,54 +21,32 @@ enum Interfaces {
             return named.enumerated().filter { !named[..<$0.offset].contains($0.element) }
                 .map(\.element)
         }
-        let all = list()
+        let all = try list()
         if address != 0 {
-            guard let owner = all.first(where: { $0.address == address }) else {
-                throw Failure(
-                    .system,
-                    "no interface has address \(IPv4Address.format(address)): `ip address` lists them"
-                )
+            if let owner = all.first(where: { $0.addresses.contains(address) }) {
+                return [owner.name]
             }
-            return [owner.name]
+            try requireLocal(address)
         }
         if let name = ofDefaultRoute() { return [name] }
-        let up = Set(all.filter { $0.isUp && !$0.isLoopback }.map(\.name))
-        return up.count == 1 ? Array(up) : []
+        let up = all.filter { $0.isUp && !$0.isLoopback && !$0.addresses.isEmpty }
+        return up.count == 1 ? [up[0].name] : []
     }
 
-    private struct Entry {
-        var name: String
-        var address: UInt32
-        var isUp: Bool
-        var isLoopback: Bool
-    }
-
-    /// One entry per IPv4 address.
-    private static func list() -> [Entry] {
-        var head: UnsafeMutablePointer<ifaddrs>?
-        // Sound: the list and all that it points to live until freeifaddrs.
-        guard unsafe getifaddrs(&head) == 0 else { return [] }
-        defer { unsafe freeifaddrs(head) }
-        var entries: [Entry] = []
-        var next = unsafe head
-        while let entry = unsafe next {
-            unsafe next = entry.pointee.ifa_next
-            guard let name = unsafe entry.pointee.ifa_name,
-                let address = unsafe entry.pointee.ifa_addr,
-                unsafe Int32(address.pointee.sa_family) == AF_INET
-            else { continue }
-            // Sound: the family says that this is a sockaddr_in.
-            let ip = unsafe address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
-                unsafe UInt32(bigEndian: $0.pointee.sin_addr.s_addr)
-            }
-            let flags = unsafe entry.pointee.ifa_flags
-            entries.append(
-                Entry(
-                    name: unsafe String(cString: name), address: ip,
-                    isUp: flags & UInt32(IFF_UP) != 0,
-                    isLoopback: flags & UInt32(IFF_LOOPBACK) != 0))
+    private static func list() throws(Failure) -> [HostInterface] {
+        do throws(IOFailure) {
+            return try HostInterface.all()
+        } catch {
+            throw Failure(error)
         }
-        return entries
+    }
+
+    /// An address that no interface has may be one of a route of type `local`.
+    private static func requireLocal(_ address: UInt32) throws(Failure) {
+        let text = IPv4Address.format(address)
+        guard (try? LocalAddresses(chosen: address, onLoopback: true))?.count == 1 else {
+            throw Failure(.system, "no interface has address \(text): `ip address` lists them")
+        }
     }
 
     /// The largest MTU of these; no IPv4 packet is longer than 65,535 bytes.

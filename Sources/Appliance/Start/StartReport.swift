@@ -42,7 +42,7 @@ struct StartReport {
     private func describe(_ worker: WorkerThread, _ facts: WorkerThread.Facts) -> String {
         let place =
             sockets.interfaces.isEmpty
-            ? "every interface" : sockets.interfaces.joined(separator: ", ")
+            ? "no interface yet" : sockets.interfaces.joined(separator: ", ")
         let pages = sluice_gets_huge_pages(facts.tableBytes) != 0 ? "huge" : "small"
         return "worker \(worker.index): cpu \(worker.cpu), node \(max(0, worker.node)), "
             + "ring \(facts.ringBytes >> 10) KiB, tables \(facts.tableBytes >> 10) KiB, "

@@ -17,17 +17,17 @@ struct WorkerPlan: Sendable {
     @usableFromInline var patience: UInt64
 
     /// - Parameters:
-    ///   - interfaces: those that traffic will use; may be none.
+    ///   - interfaces: those whose MTU is the limit; may be none.
     ///   - warnings: for later, since a start that fails says one thing.
     init(
-        _ options: RunOptions, backend: IOBackend, interfaces: [String], placement: Placement,
-        warnings: inout [String]
+        _ options: RunOptions, backend: IOBackend, interfaces: [String], served: InterfaceChoice,
+        placement: Placement, warnings: inout [String]
     ) throws(Failure) {
         settings = options.pathSettings
         settings.mtu = try Interfaces.fit(
             mtu: settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
             warnings: &warnings)
-        sockets = try WorkerPlan.sockets(options, backend.traits, interfaces, placement)
+        sockets = try WorkerPlan.sockets(options, backend.traits, served, placement)
         flowsPerWorker = options.flowsPerWorker
         seed = UInt64.random(in: .min ... .max)
         spins = options.busyPoll
@@ -37,21 +37,22 @@ struct WorkerPlan: Sendable {
     }
 
     private static func sockets(
-        _ options: RunOptions, _ backend: BackendTraits, _ interfaces: [String],
+        _ options: RunOptions, _ backend: BackendTraits, _ served: InterfaceChoice,
         _ placement: Placement
     ) throws(Failure) -> SocketOptions {
         do throws(IOFailure) {
             var sockets = SocketOptions(waker: try Waker())
             sockets.workers = placement.cpus.count
             sockets.address = options.address
-            sockets.interfaces = options.interfaces
+            sockets.interfaces = served.names
+            sockets.served = served.served
+            sockets.hasPortSink = true
             sockets.slotSize = options.frameSize
             sockets.steering = steering(options, placement)
             if backend.needsInterfaces {
-                sockets.interfaces = interfaces
                 // Whatever an interface can bring, and send again.
                 sockets.slotSize = max(
-                    options.frameSize, Interfaces.largestMTU(interfaces) + backend.slotOverhead)
+                    options.frameSize, Interfaces.largestMTU(served.names) + backend.slotOverhead)
             }
             sockets.bypassesQdisc = options.bypassesQdisc
             // A ring of larger slots has fewer of them.

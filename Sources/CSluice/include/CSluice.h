@@ -71,10 +71,6 @@ SLUICE_HOT int sluice_sendmmsg(int fd, struct sluice_message *messages, unsigned
 // of `fd` (POLLIN, POLLERR) or -errno. An event on `wake` is consumed.
 SLUICE_HOT int sluice_wait(int fd, int wake, int milliseconds);
 
-// HOT: called only after a sleep without packets. Takes the socket's pending error; true when the
-// interface that a packet socket was bound to does not exist any more.
-SLUICE_HOT int sluice_packet_lost_interface(int fd);
-
 // ---- Packet rings (packet(7), Documentation/networking/packet_mmap.rst) --------------------
 
 // Who owns a slot of a ring: TP_STATUS_*. HOT: one load with acquire order, so that the bytes of
@@ -149,6 +145,15 @@ SLUICE_HOT static inline struct sluice_ancillary sluice_read_ancillary(struct ms
     }
     return a;
 }
+
+// The control message that names the source address of a datagram (IP_PKTINFO, ip(7)). struct cmsghdr
+// ends in an array without a length, which Swift does not import within another structure.
+struct sluice_source {
+    size_t length;
+    int level;
+    int type;
+    struct in_pktinfo info;
+};
 
 // ---- Search and sum -----------------------------------------------------------------------
 
@@ -234,6 +239,17 @@ int sluice_interface_mtu(const char *name);
 
 // Interface flags (IFF_UP …), or -errno.
 int sluice_interface_flags(const char *name);
+
+// A prefix of addresses, host order, and what kind they are (RTN_LOCAL or RTN_BROADCAST).
+struct sluice_prefix {
+    uint32_t address;
+    uint8_t length;
+    uint8_t kind;
+};
+
+// The addresses in the routing table `local`: those of interfaces, and those of routes of type local
+// (AnyIP). Returns how many, or -errno; E2BIG for more than `room`.
+int sluice_local_prefixes(struct sluice_prefix *prefixes, int room);
 
 // A TUN device without packet information, non-blocking: its descriptor, or -errno.
 int sluice_open_tun(const char *name);

@@ -26,7 +26,7 @@ package enum Settings {
             at: \.run.interfaces, .restart,
             "Interfaces to serve.",
             details:
-                "The flag may be given several times. auto serves every local address; the MTU checked is that of the default route's."
+                "The flag may be given several times. auto is the interface that owns the address, else every Ethernet interface with an IPv4 address; the MTU checked is that of the default route's."
         ),
         Setting(
             "listen.address", .flag("address", placeholder: "ipv4"), .address, at: \.run.address,

@@ -16,7 +16,7 @@ struct Link: Sendable {
 
     /// Looks at the interface and asks for the appliance's MAC address.
     init(_ plan: TrafficPlan) throws(Failure) {
-        let facts = try InterfaceFacts(plan.interface)
+        let facts = try Link.facts(plan.interface)
         guard facts.isUp else {
             throw Failure(
                 .system,
@@ -28,14 +28,25 @@ struct Link: Sendable {
         nodes = try Link.nodes(plan, facts)
         try Link.checkSize(plan)
         interface = plan.interface
-        index = facts.index
+        index = Int32(bitPattern: facts.index)
         self.own = own
         peer = try AddressResolution.ask(
             for: plan.target, from: nodes[0], own: own, interface: index, name: plan.interface)
     }
 
+    private static func facts(_ name: String) throws(Failure) -> HostInterface {
+        do throws(IOFailure) {
+            if let found = try HostInterface.all().first(where: { $0.name == name }) {
+                return found
+            }
+        } catch {
+            throw Failure(error)
+        }
+        throw Failure(.system, "there is no interface \(name): `ip link` lists them")
+    }
+
     private static func nodes(
-        _ plan: TrafficPlan, _ facts: InterfaceFacts
+        _ plan: TrafficPlan, _ facts: HostInterface
     ) throws(Failure) -> [UInt32] {
         guard !facts.addresses.contains(plan.target) else {
             throw Failure(
@@ -70,51 +81,6 @@ struct Link: Sendable {
                 "interface \(plan.interface) has MTU \(mtu), inner packets of "
                     + "\(needed - Encapsulation.overhead) bytes need \(needed): "
                     + "`ip link set \(plan.interface) mtu 9001`, or choose a smaller --size")
-        }
-    }
-}
-
-/// What the kernel says of an interface.
-struct InterfaceFacts {
-    let index: Int32
-    private(set) var isUp = false
-    /// Nil when it is not Ethernet.
-    private(set) var hardwareAddress: [UInt8]?
-    /// IPv4, host order.
-    private(set) var addresses: [UInt32] = []
-
-    init(_ name: String) throws(Failure) {
-        // Sound: the name is a C string for the call. The list is ours until freeifaddrs, each entry
-        // has a name, and each address is as long as its family says (getifaddrs(3)).
-        index = unsafe Int32(if_nametoindex(name))
-        guard index != 0 else {
-            throw Failure(.system, "there is no interface \(name): `ip link` lists them")
-        }
-        var head: UnsafeMutablePointer<ifaddrs>?
-        guard unsafe getifaddrs(&head) == 0 else { throw Failure(IOFailure("list addresses")) }
-        defer { unsafe freeifaddrs(head) }
-        var next = unsafe head
-        while let entry = unsafe next?.pointee {
-            unsafe next = unsafe entry.ifa_next
-            guard let address = unsafe entry.ifa_addr,
-                unsafe String(cString: entry.ifa_name) == name
-            else { continue }
-            if unsafe entry.ifa_flags & UInt32(IFF_UP) != 0 { isUp = true }
-            unsafe read(UnsafeRawPointer(address), family: Int32(address.pointee.sa_family))
-        }
-    }
-
-    /// - Parameter address: a whole address of that family.
-    private mutating func read(_ address: UnsafeRawPointer, family: Int32) {
-        // Sound: the family says which structure the caller's address is.
-        if family == AF_INET {
-            let ip = unsafe address.load(as: sockaddr_in.self)
-            addresses.append(UInt32(bigEndian: ip.sin_addr.s_addr))
-        } else if family == AF_PACKET {
-            let link = unsafe address.load(as: sockaddr_ll.self)
-            guard link.sll_hatype == UInt16(ARPHRD_ETHER), link.sll_halen == 6 else { return }
-            let bytes = link.sll_addr
-            hardwareAddress = [bytes.0, bytes.1, bytes.2, bytes.3, bytes.4, bytes.5]
         }
     }
 }

@@ -18,36 +18,33 @@ import Wire
             let shape = PacketReceiveRing.Shape(frames: frames, frameSize: frameSize)
             return BackendMemory(ring: shape.byteCount, socketBuffer: 0)
         },
-        followAddresses: PacketSocketIO.follow)
+        follow: PacketSocketIO.follow)
 
     private var ring: PacketReceiveRing
     private var sender: PacketSender
     private let table: FixedTable<Frame>
     private let options: SocketOptions
-    /// Answers need an address: the sender serves several interfaces.
-    private let addressesAnswers: Bool
     private let wake: Int32
     private var drops: UInt64 = 0
-    private var interfaceIsGone = false
 
     /// Joins the group as its next member, behind a drop-all filter. Workers open in order of
     /// their index: the kernel's index of a socket is the order of joining.
     public init(_ options: SocketOptions) throws(IOFailure) {
-        let indices = try PacketSocketIO.indices(options.interfaces)
-        let addresses = try PacketSocketIO.addresses(options)
-        guard options.address == 0 || !addresses.isEmpty else {
+        let served = try options.servedNow()
+        guard options.address == 0 || served.addresses.count > 0 else {
             throw IOFailure(
                 "serve address \(IPv4Address.format(options.address))", errno: EADDRNOTAVAIL)
         }
+        // On every interface, whatever is served: a socket on one would not survive it, and members
+        // of a fanout group cannot be bound anew.
         var settings = PacketRingOptions()
-        settings.interface = indices.count == 1 ? Int32(indices[0]) : 0
         settings.frameSize = options.slotSize
         settings.frames = max(1, options.receiveBuffer / options.slotSize)
         settings.filter = Steering.dropAll
         settings.node = options.node
         let ring = try PacketReceiveRing(settings)
         let sender = try PacketSender(
-            interface: settings.interface, burst: options.burst,
+            interface: 0, burst: options.burst,
             bypassesQdisc: options.bypassesQdisc, sendBuffer: Int32(clamping: options.receiveBuffer)
         )
         try ring.listen()
@@ -61,7 +58,6 @@ import Wire
         self.ring = ring
         self.sender = sender
         self.options = options
-        addressesAnswers = settings.interface == 0
         wake = options.waker.descriptor
     }
 
@@ -70,32 +66,13 @@ import Wire
         try PacketSocketIO.follow(ring.socket.raw, options)
     }
 
-    /// Makes the packet socket `socket` take packets for the addresses that are ours now. Callable
-    /// from any thread; the kernel replaces a filter in one step.
     public static func follow(_ socket: Int32, _ options: SocketOptions) throws(IOFailure) {
-        let program = try PacketFilter.program(
-            addresses: addresses(options),
-            interfaces: options.interfaces.count > 1 ? indices(options.interfaces) : [])
-        try program.attach(to: socket, SOL_SOCKET, SO_ATTACH_FILTER, "the address filter")
-    }
-
-    private static func addresses(_ options: SocketOptions) throws(IOFailure) -> [UInt32] {
-        let addresses = try LocalAddresses.ours(
-            chosen: options.address,
-            onLoopback: options.interfaces.isEmpty || options.interfaces.contains("lo"))
-        guard addresses.count <= PacketFilter.addressLimit else {
+        let served = try options.servedNow()
+        guard served.addresses.count <= PacketFilter.addressLimit else {
             throw IOFailure("serve more than \(PacketFilter.addressLimit) addresses", errno: E2BIG)
         }
-        return addresses
-    }
-
-    /// Several interfaces may come and go: those that are not there match nothing.
-    private static func indices(_ names: [String]) throws(IOFailure) -> [UInt32] {
-        let indices = names.map { unsafe if_nametoindex($0) }
-        guard names.count != 1 || indices[0] != 0 else {
-            throw IOFailure("bind to interface \(names[0])", errno: ENODEV)
-        }
-        return indices
+        let program = PacketFilter.program(served.addresses, interfaces: served.interfaces)
+        try program.attach(to: socket, SOL_SOCKET, SO_ATTACH_FILTER, "the address filter")
     }
 
     public var frames: UnsafeMutablePointer<Frame> { unsafe table.pointer() }
@@ -105,8 +82,6 @@ import Wire
     public var kernelDrops: UInt64 {
         mutating get {
             drops &+= UInt64(ring.takeDrops())
-            // Asked for a few times a second: a worker that spins never waits and would not notice.
-            if ring.hasLostInterface { interfaceIsGone = true }
             return drops
         }
     }
@@ -136,7 +111,7 @@ import Wire
                 room: Int32(truncatingIfNeeded: room), facts: facts)
             taken &+= 1
         }
-        return taken == 0 && interfaceIsGone ? -Int(ENODEV) : taken
+        return taken
     }
 
     /// Completes an outer UDP checksum that a sender on this host has left to its network card:
@@ -166,11 +141,8 @@ import Wire
             let frame = unsafe answer.base - Int(ETH_HLEN)
             unsafe PacketSocketIO.swapHardwareAddresses(frame)
             let length = Int(answer.length) &+ Int(ETH_HLEN)
-            if addressesAnswers {
-                unsafe sender.add(frame, length: length, to: PacketSlot.address(ofFrame: frame))
-            } else {
-                unsafe sender.add(frame, length: length)
-            }
+            // By the interface that it came in by.
+            unsafe sender.add(frame, length: length, to: PacketSlot.address(ofFrame: frame))
         }
         var report = sender.flush()
         report.bytes &-= report.packets &* Int(ETH_HLEN)
@@ -191,7 +163,7 @@ import Wire
     }
 
     public mutating func wait(milliseconds: Int32) {
-        if !ring.wait(milliseconds: milliseconds, wake: wake) { interfaceIsGone = true }
+        ring.wait(milliseconds: milliseconds, wake: wake)
     }
     public mutating func pause(milliseconds: Int32) { _ = sluice_wait(-1, wake, milliseconds) }
     public mutating func now() -> UInt64 { sluice_monotonic_ns() }

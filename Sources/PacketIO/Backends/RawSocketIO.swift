@@ -14,7 +14,7 @@ import Wire
             name: "a raw socket"),
         steersByCPU: false, needsInterfaces: false, usesDropHook: false, takesPort: false,
         offersAllToEach: true, slotOverhead: BurstReceiver.headroom,
-        memory: BurstReceiver.memory, followAddresses: nil)
+        memory: BurstReceiver.memory, follow: RawSocketIO.follow)
 
     private var receiver: BurstReceiver
     private var sender: BurstSender
@@ -23,6 +23,7 @@ import Wire
 
     /// Opens the sockets behind a drop-all filter.
     public init(_ options: SocketOptions) throws(IOFailure) {
+        _ = try options.servedNow()
         let socket = try RawSocketIO.traits.socket.open()
         try socket.attach(Steering.dropAll, "the drop-all filter")
         try socket.prepareForBursts(options)
@@ -49,10 +50,14 @@ import Wire
     /// Lets this worker's share in: replaces the drop-all filter in one step.
     public mutating func release() throws(IOFailure) {
         receiver.startCountingDrops()
-        try receiver.socket.attach(
-            Steering.filter(
-                worker: options.worker, workers: options.workers, hash: options.steering.hash),
-            "the steering filter")
+        try RawSocketIO.follow(receiver.socket.raw, options)
+    }
+
+    private static func follow(_ socket: Int32, _ options: SocketOptions) throws(IOFailure) {
+        try Steering.filter(
+            worker: options.worker, workers: options.workers, hash: options.steering.hash,
+            served: options.servedNow().interfaces
+        ).attach(to: socket, SOL_SOCKET, SO_ATTACH_FILTER, "the steering filter")
     }
 
     public var frames: UnsafeMutablePointer<Frame> { unsafe table.pointer() }

@@ -14,10 +14,12 @@ import Wire
             name: "a UDP socket"),
         steersByCPU: true, needsInterfaces: false, usesDropHook: false, takesPort: true,
         offersAllToEach: false, slotOverhead: BurstReceiver.headroom,
-        memory: BurstReceiver.memory, followAddresses: nil)
+        memory: BurstReceiver.memory, follow: UDPSocketIO.follow)
 
     private static var outerLength: Int { IPv4Header.minimumLength + UDPHeader.length }
 
+    /// The first member of the group, if nobody else has made it.
+    private let sink: PortSink?
     private var receiver: BurstReceiver
     private var sender: BurstSender
     private let table: FixedTable<Frame>
@@ -32,22 +34,28 @@ import Wire
         try socket.set(Int32(IPPROTO_IP), IP_RECVTTL, 1, "IP_RECVTTL")
         try socket.set(Int32(IPPROTO_IP), IP_RECVTOS, 1, "IP_RECVTOS")
         try socket.prepareForBursts(options)
+        let isFirst = options.worker == 0 && !options.hasPortSink
+        let sink = isFirst ? try PortSink(address: options.address, sharing: true) : nil
         try socket.bind(
             address: options.address, port: GeneveHeader.port, "bind UDP port 6081")
-        if options.worker == options.workers - 1 {
-            try socket.attach(
-                Steering.selector(
-                    from: .geneve, workers: options.workers, mode: options.steering),
-                by: SO_ATTACH_REUSEPORT_CBPF, "the steering program")
-        }
+        if options.worker == options.workers - 1 { try UDPSocketIO.follow(socket.raw, options) }
         let receiver = try BurstReceiver(socket: socket, options)
         let sender = try BurstSender(options)
         table = unsafe FixedTable(
             count: options.burst,
             repeating: Frame(base: receiver.ring.slot(0), length: 0, room: 0))
+        self.sink = sink
         self.receiver = receiver
         self.sender = sender
         zeroOuterChecksum = options.zeroOuterChecksum
+    }
+
+    /// The program of a group is any member's to replace.
+    private static func follow(_ socket: Int32, _ options: SocketOptions) throws(IOFailure) {
+        try Steering.selector(
+            behindSink: options.servedNow().interfaces, workers: options.workers,
+            mode: options.steering
+        ).attach(to: socket, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, "the steering program")
     }
 
     /// Lets packets in, once the whole group has joined.
@@ -138,6 +146,5 @@ extension FileDescriptor {
     public borrowing func prepareForBursts(_ options: SocketOptions) throws(IOFailure) {
         try set(Int32(IPPROTO_IP), IP_PKTINFO, 1, "IP_PKTINFO")
         setReceiveBuffer(Int32(clamping: options.receiveBuffer))
-        if options.interfaces.count == 1 { try bind(toDevice: options.interfaces[0]) }
     }
 }

@@ -104,6 +104,12 @@ public struct DropHook: ~Copyable {
                 $0.require(
                     NFT_PAYLOAD_TRANSPORT_HEADER, at: 2, equals: bigEndian(GeneveHeader.port))
                 isOurs(&$0)
+                // No worker takes what the frame does not address to this host alone.
+                $0.expression("meta") {
+                    $0.put(NFTA_META_DREG, NFT_REG_1)
+                    $0.put(NFTA_META_KEY, NFT_META_PKTTYPE)
+                }
+                $0.requireRegister(equals: [UInt8(PACKET_HOST)])
                 // The EtherType of a tagged frame is the tag's.
                 $0.require(NFT_PAYLOAD_LL_HEADER, at: 12, equals: bigEndian(UInt16(ETH_P_IP)))
                 $0.require(

@@ -126,18 +126,11 @@ public struct PacketRingOptions: Sendable {
     public func takeDrops() -> UInt32 { sluice_packet_drops(socket.raw) }
 
     /// Sleeps until a frame waits, `wake` (an eventfd, or -1) is signalled, or the time is over.
-    /// False when the interface is gone. One that is down is only silent.
     /// - Precondition: `next()` has just said nil and all slots are given back: the kernel calls
     ///   the socket readable while the slot that it filled last is not free.
-    public func wait(milliseconds: Int32, wake: Int32 = -1) -> Bool {
-        let events = sluice_wait(socket.raw, wake, milliseconds)
-        // Down is an error event; being gone after that is none.
-        if events > 0, events & Int32(POLLERR) == 0 { return true }
-        return !hasLostInterface
+    public func wait(milliseconds: Int32, wake: Int32 = -1) {
+        _ = sluice_wait(socket.raw, wake, milliseconds)
     }
-
-    /// The interface that the socket was bound to has been deleted. A system call.
-    public var hasLostInterface: Bool { sluice_packet_lost_interface(socket.raw) != 0 }
 
     @inline(__always)
     private func header(_ place: Place) -> UnsafeMutablePointer<tpacket2_hdr> {

@@ -18,6 +18,13 @@ import CSluice
         }
     }
 
+    /// Gives every message in this place a control message, which must hold as long as the queue.
+    @unsafe mutating func setControl(of index: Int, _ control: UnsafeMutableRawPointer, length: Int)
+    {
+        unsafe messages.pointer(index).pointee.header.msg_control = unsafe control
+        unsafe messages.pointer(index).pointee.header.msg_controllen = length
+    }
+
     /// Adds a message of `length` bytes; both pointers must hold until `flush`.
     /// - Precondition: fewer than `capacity` were added since the last flush.
     @unsafe mutating func add(

@@ -7,6 +7,10 @@ public struct SocketOptions: Sendable {
     public var address: UInt32 = 0
     /// Only packets that arrive on these interfaces; empty = all.
     public var interfaces: [String] = []
+    /// What is served of the host; nil = what `interfaces` and `address` are when it is asked for.
+    public var served: Served?
+    /// The first member of the workers' UDP sockets' group is there already: a `PortSink`.
+    public var hasPortSink = false
     public var worker = 0
     public var workers = 1
     /// Packets per system call.
@@ -29,6 +33,15 @@ public struct SocketOptions: Sendable {
     public var waker: Waker
 
     public init(waker: Waker) { self.waker = waker }
+
+    /// Of several interfaces some may be missing: those match nothing.
+    func servedNow() throws(IOFailure) -> Served {
+        if let served { return served }
+        // Sound: the names are C strings for the calls.
+        let indices = interfaces.map { unsafe if_nametoindex($0) }
+        if indices == [0] { throw IOFailure("bind to interface \(interfaces[0])", errno: ENODEV) }
+        return try Served(interfaces: indices, address: address)
+    }
 }
 
 /// One recvmmsg per burst into the slots of a buffer ring, with what the kernel says beside.
@@ -49,8 +62,6 @@ public struct SocketOptions: Sendable {
     private let names: FixedTable<sockaddr_in>
     private let controls: BufferRing
     private let wake: Int32
-    /// Indices of the interfaces that count, when there are several.
-    private let interfaces: FixedTable<UInt32>
     /// The socket's own drop counter: 32 bits that wrap.
     private var lastDrops: UInt32 = 0
     private var dropped: UInt64 = 0
@@ -73,12 +84,6 @@ public struct SocketOptions: Sendable {
         self.socket = socket
         self.ring = ring
         self.controls = controls
-        // One interface is the kernel's to check (SO_BINDTODEVICE).
-        let names = options.interfaces.count > 1 ? options.interfaces : []
-        interfaces = FixedTable(count: names.count, repeating: 0)
-        for (i, name) in names.enumerated() {
-            unsafe interfaces.pointer(i).pointee = if_nametoindex(name)
-        }
         unsafe messages = FixedTable(count: burst, repeating: sluice_message())
         unsafe vectors = FixedTable(count: burst, repeating: iovec())
         self.names = FixedTable(count: burst, repeating: sockaddr_in())
@@ -131,8 +136,9 @@ public struct SocketOptions: Sendable {
             let message = unsafe messages.pointer(i)
             let beside = unsafe sluice_read_ancillary(&message.pointee.header)
             // For a unicast packet to us both addresses are equal; broadcast and multicast
-            // packets name the interface's address as local. This follows address changes.
-            if beside.destination == beside.local, accepts(interface: beside.interface) {
+            // packets name the interface's address as local. This follows address changes. The
+            // sink has got them, too, and counts them.
+            if beside.destination == beside.local {
                 let name = unsafe names.pointer(i).pointee
                 body(
                     Datagram(
@@ -150,14 +156,6 @@ public struct SocketOptions: Sendable {
         return n >= 0 || n == -Int(EAGAIN) || n == -Int(EINTR) ? 0 : n
     }
 
-    private func accepts(interface: UInt32) -> Bool {
-        if interfaces.count == 0 { return true }
-        for i in 0..<interfaces.count where unsafe interfaces.pointer(i).pointee == interface {
-            return true
-        }
-        return false
-    }
-
     /// What the opening filter has dropped until now does not count.
     mutating func startCountingDrops() { lastDrops = sluice_socket_drops(socket.raw) }
 
@@ -173,6 +171,9 @@ public struct SocketOptions: Sendable {
 @safe public struct BurstSender: ~Copyable {
     private let socket: FileDescriptor
     private let names: FixedTable<sockaddr_in>
+    /// With each packet, so that routes are looked up as for a socket bound to its source address,
+    /// by `ip rule from`. The kernel reads no source from a header that it did not write.
+    private let sources: FixedTable<sluice_source>
     private var queue: SendQueue
 
     public init(_ options: SocketOptions) throws(IOFailure) {
@@ -189,6 +190,15 @@ public struct SocketOptions: Sendable {
             unsafe names.pointer(i).pointee.sin_family = sa_family_t(AF_INET)
         }
         queue = SendQueue(capacity: options.burst)
+        let source = sluice_source(
+            length: MemoryLayout<sluice_source>.offset(of: \.info)! + MemoryLayout<in_pktinfo>.size,
+            level: Int32(IPPROTO_IP), type: IP_PKTINFO,
+            info: in_pktinfo())
+        sources = FixedTable(count: options.burst, repeating: source)
+        for i in 0..<options.burst {
+            unsafe queue.setControl(
+                of: i, sources.pointer(i), length: MemoryLayout<sluice_source>.size)
+        }
     }
 
     /// Adds a packet to the burst. - Precondition: an outer IPv4 header stands at its base.
@@ -196,6 +206,8 @@ public struct SocketOptions: Sendable {
         let name = unsafe names.pointer(queue.count)
         let destination = unsafe frame.base.loadUnaligned(fromByteOffset: 16, as: UInt32.self)
         unsafe name.pointee.sin_addr.s_addr = destination
+        let source = unsafe frame.base.loadUnaligned(fromByteOffset: 12, as: UInt32.self)
+        unsafe sources.pointer(queue.count).pointee.info.ipi_spec_dst.s_addr = source
         unsafe queue.add(
             frame.base, length: Int(frame.length), name: UnsafeMutableRawPointer(name),
             nameLength: socklen_t(MemoryLayout<sockaddr_in>.size))
@@ -203,31 +215,4 @@ public struct SocketOptions: Sendable {
 
     /// Sends what was added, as `SendQueue.flush` says.
     public mutating func flush() -> TransmitReport { queue.flush(to: socket.raw) }
-}
-
-/// The UDP socket that silences ICMP: while it is bound, the kernel finds a taker for every
-/// datagram to port 6081 and answers none with port unreachable. Its filter drops everything, so
-/// it never needs reading.
-public struct PortSink: ~Copyable {
-    private let socket: FileDescriptor
-
-    /// - Parameters:
-    ///   - address: host order; 0 takes the port on every address.
-    ///   - sharing: let an SO_REUSEPORT group take the port on one address; packets to that
-    ///     address are the group's, the sink gets the others.
-    /// - Throws: EADDRINUSE when someone else (a daemon, a kernel geneve device) has the port.
-    public init(address: UInt32, sharing: Bool = false) throws(IOFailure) {
-        let socket = try FileDescriptor.socket(
-            AF_INET, Int32(SOCK_DGRAM.rawValue), 0, "a UDP socket")
-        try socket.attach(Steering.dropAll, "the drop-all filter")
-        if sharing { try socket.set(SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT") }
-        try socket.bind(address: address, port: GeneveHeader.port, "bind UDP port 6081")
-        self.socket = socket
-    }
-
-    /// Frees the port.
-    public consuming func close() {}
-
-    /// The sink outlives everything: it goes when the process ends.
-    public consuming func keepUntilExit() { socket.keepUntilExit() }
 }

@@ -28,6 +28,10 @@ public struct BPFAssembler {
     public mutating func load(ancillary k: Int32) {
         emit(BPF_LD | BPF_W | BPF_ABS, UInt32(bitPattern: SKF_AD_OFF + k))
     }
+    /// From the IPv4 header on, wherever the program's byte 0 lies.
+    public mutating func loadWord(network k: Int32) {
+        emit(BPF_LD | BPF_W | BPF_ABS, UInt32(bitPattern: SKF_NET_OFF + k))
+    }
     public mutating func load(_ value: UInt32) { emit(BPF_LD | BPF_IMM, value) }
     public mutating func load(cell: Cell) { emit(BPF_LD | BPF_MEM, cell) }
     public mutating func loadLength() { emit(BPF_LD | BPF_W | BPF_LEN, 0) }

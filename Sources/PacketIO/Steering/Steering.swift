@@ -61,18 +61,42 @@ public enum Steering {
 
     /// The worker on the receiving CPU itself; a CPU without one has its packets go to the worker
     /// of its number modulo their count.
-    private static func cpuSelector(_ cpus: [Int]) -> [sock_filter] {
+    private static func cpuSelector(
+        _ cpus: [Int], behindSink interfaces: [UInt32]? = nil
+    ) -> [sock_filter] {
         var a = BPFAssembler()
+        let unclaimed = a.label()
+        if let interfaces { a.requireServed(interfaces, else: unclaimed) }
+        let first: UInt32 = interfaces == nil ? 0 : 1
         a.load(ancillary: SKF_AD_CPU)
         for (worker, cpu) in cpus.enumerated() {
             let next = a.label()
             a.jump(ifNotEqual: UInt32(cpu), to: next)
-            a.returnValue(UInt32(worker))
+            a.returnValue(first + UInt32(worker))
             a.place(next)
         }
         a.modulo(UInt32(cpus.count))
+        a.add(first)
         a.returnA()
+        a.place(unclaimed)
+        a.returnValue(0)
         return a.assemble()
+    }
+
+    /// For the SO_REUSEPORT group of the workers' UDP sockets, whose first member is a `PortSink`
+    /// for what no worker claims.
+    static func selector(
+        behindSink interfaces: [UInt32], workers: Int, mode: Mode
+    ) -> [sock_filter] {
+        switch mode {
+        case .hash(let hash):
+            SteeringProgram.make(.geneve, workers, hash, served: interfaces) { a, isReadable in
+                guard isReadable else { return a.returnValue(1) }
+                a.add(1)
+                a.returnA()
+            }
+        case .cpu(let cpus): cpuSelector(cpus, behindSink: interfaces)
+        }
     }
 
     /// By the flow hash.
@@ -86,9 +110,9 @@ public enum Steering {
 
     /// For SO_ATTACH_FILTER on the raw socket of one worker: all of the packet, or nothing.
     public static func filter(
-        worker: Int, workers: Int, hash: FlowHash = FlowHash()
+        worker: Int, workers: Int, hash: FlowHash = FlowHash(), served interfaces: [UInt32]? = nil
     ) -> [sock_filter] {
-        SteeringProgram.make(.outerIPv4, workers, hash) { a, isReadable in
+        SteeringProgram.make(.outerIPv4, workers, hash, served: interfaces) { a, isReadable in
             guard isReadable else { return a.returnValue(worker == 0 ? HeaderBits.wholePacket : 0) }
             let no = a.label()
             a.jump(ifNotEqual: UInt32(worker), to: no)

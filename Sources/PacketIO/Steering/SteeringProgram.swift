@@ -20,12 +20,14 @@ struct SteeringProgram {
     /// Where the program goes on.
     private let unreadable, foreign, ports, portless: BPFAssembler.Label
 
-    /// The program: `finish` ends it, with the worker in A when the packet could be read.
+    /// The program: `finish` ends it, with the worker in A when the packet could be read. It returns
+    /// 0 for what did not come in by the interfaces `served`, if there are any.
     static func make(
-        _ start: Steering.Start, _ workers: Int, _ hash: FlowHash,
+        _ start: Steering.Start, _ workers: Int, _ hash: FlowHash, served: [UInt32]? = nil,
         finish: (inout BPFAssembler, Bool) -> Void
     ) -> [sock_filter] {
         var program = SteeringProgram(start, hash)
+        if let served { program.a.requireServed(served, else: program.foreign) }
         program.readUsualPacket()
         program.findGeneve()
         program.findInner()
