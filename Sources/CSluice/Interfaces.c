@@ -18,6 +18,17 @@ static int ask(const char *name, unsigned long request, struct ifreq *r) {
     return result;
 }
 
+// Asks what `ethtool` asks; 0, or -errno.
+static int ethtool(const char *name, void *question) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    struct ifreq r = {.ifr_data = question};
+    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+    int result = ioctl(fd, SIOCETHTOOL, &r) == 0 ? 0 : -errno;
+    close(fd);
+    return result;
+}
+
 int sluice_interface_type(const char *name) {
     struct ifreq r;
     int result = ask(name, SIOCGIFHWADDR, &r);
@@ -34,6 +45,34 @@ int sluice_interface_flags(const char *name) {
     struct ifreq r;
     int result = ask(name, SIOCGIFFLAGS, &r);
     return result < 0 ? result : (int)(unsigned short)r.ifr_flags;
+}
+
+int sluice_interface_has_feature(const char *name, const char *feature) {
+    enum { ROOM = 256 };  // features; the kernel has some 60, of which the first 64 fit one block
+    struct {
+        struct ethtool_sset_info info;
+        uint32_t count;
+    } set = {.info = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES}};
+    int result = ethtool(name, &set);
+    if (result < 0) return result;
+    uint32_t count = set.info.sset_mask ? set.count : 0, blocks = (count + 31) / 32;
+    if (count == 0 || count > ROOM) return -EOPNOTSUPP;
+    union {
+        struct ethtool_gstrings head;
+        char room[sizeof(struct ethtool_gstrings) + ROOM * ETH_GSTRING_LEN];
+    } names = {.head = {ETHTOOL_GSTRINGS, ETH_SS_FEATURES, count}};
+    union {
+        struct ethtool_gfeatures head;
+        char room[sizeof(struct ethtool_gfeatures) +
+                  ROOM / 32 * sizeof(struct ethtool_get_features_block)];
+    } values = {.head = {ETHTOOL_GFEATURES, blocks}};
+    if ((result = ethtool(name, &names)) < 0 || (result = ethtool(name, &values)) < 0)
+        return result;
+    for (uint32_t i = 0; i < count; i++) {
+        if (strncmp((char *)names.head.data + i * ETH_GSTRING_LEN, feature, ETH_GSTRING_LEN) == 0)
+            return values.head.features[i / 32].active >> i % 32 & 1;
+    }
+    return -ENOENT;
 }
 
 // Takes a route of the table `local`; the new count.

@@ -48,6 +48,8 @@ int sluice_socket(int family, int type, int protocol) {
     return (int)syscall(SYS_socket, (long)family, (long)type, (long)protocol);
 }
 
+int sluice_duplicate(int fd, int lowest) { return fcntl(fd, F_DUPFD_CLOEXEC, lowest); }
+
 int sluice_bind_packet(int fd, uint16_t protocol, int interface) {
     struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(protocol)};
     a.sll_ifindex = interface;

@@ -7,6 +7,8 @@ public enum DropReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case outerChecksum
     /// The sender is not in `allow-sources`.
     case sourceNotAllowed
+    /// The outer time to live does not reach any further (RFC 1812 §5.3.1).
+    case outerTTL
     /// The Geneve header or its options do not fit (RFC 8926 §3.4, §3.5).
     case geneveMalformed
     /// A Geneve version other than 0 (RFC 8926 §3.4).
@@ -65,8 +67,14 @@ public enum DropReason: UInt8, CaseIterable, BitwiseCopyable, Sendable {
             )
         case .sourceNotAllowed:
             (
-                "source_not_allowed", "sender outside listen.allow-sources, or our own address",
+                "source_not_allowed",
+                "sender outside listen.allow-sources, or one of our own addresses",
                 "expected from strangers; if GWLB's: add the CIDR block of its subnet"
+            )
+        case .outerTTL:
+            (
+                "outer_ttl", "outer time to live of 0 or 1: a loop, or too many hops",
+                "two appliances that answer each other: listen.allow-sources ends that"
             )
         case .geneveMalformed:
             (

@@ -42,33 +42,22 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     @usableFromInline let room: Int
     @usableFromInline package var layout: PacketLayout
     @usableFromInline let facts: FrameFacts
-    @usableFromInline let mtu: Int
-    @usableFromInline let checksumPolicy: PathSettings.ChecksumPolicy
-    /// Room for the offset, 16 bits, of every byte: where occurrences are noted for a rewrite.
-    @usableFromInline let scratch: UnsafeMutableRawPointer
+    @usableFromInline let space: RewriteSpace
     @usableFromInline var rewritten: Bool
     /// A rewrite happened.
     @inlinable public var isRewritten: Bool { rewritten }
 
-    /// 16 bits for every byte of the longest IPv4 packet.
-    static var scratchSize: Int { 2 << 16 }
-
-    /// - Parameters:
-    ///   - layout: what the parser found in the bytes of `view`.
-    ///   - scratch: `Packet.scratchSize` bytes that outlive the packet.
-    @unsafe @_lifetime(copy view) @inlinable @inline(__always)
+    /// - Parameter layout: what the parser found in the bytes of `view`.
+    @_lifetime(copy view) @inlinable @inline(__always)
     init(
-        _ view: PacketView, _ layout: PacketLayout, facts: FrameFacts, settings: PathSettings,
-        scratch: UnsafeMutableRawPointer
+        _ view: PacketView, _ layout: PacketLayout, facts: FrameFacts, space: RewriteSpace
     ) {
         unsafe base = view.pointer(0)
         room = view.count
         self.layout = layout
         rewritten = false
         self.facts = facts
-        mtu = settings.mtu
-        checksumPolicy = settings.verifyOuterChecksum
-        unsafe self.scratch = unsafe scratch
+        self.space = space
     }
 
     /// Bytes from the outer IPv4 header on, with the room to grow.
@@ -233,8 +222,8 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     public mutating func replace(_ range: Range<Int>, with bytes: Span<UInt8>) -> Bool {
         // On a copy, as replaceAll.
         var rewrite = unsafe PacketRewrite(
-            base: base, room: room, layout: layout, facts: facts, mtu: mtu,
-            checksumPolicy: checksumPolicy, scratch: scratch, isRewritten: rewritten)
+            base: base, room: room, layout: layout, facts: facts, space: space,
+            isRewritten: rewritten)
         let isDone = unsafe bytes.withUnsafeBufferPointer { buffer in
             unsafe rewrite.replace(range, with: buffer)
         }
@@ -260,8 +249,8 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
         // On a copy: a packet whose address went out of sight would have to lie in memory whole,
         // for all the packets that are not rewritten.
         var rewrite = unsafe PacketRewrite(
-            base: base, room: room, layout: layout, facts: facts, mtu: mtu,
-            checksumPolicy: checksumPolicy, scratch: scratch, isRewritten: rewritten)
+            base: base, room: room, layout: layout, facts: facts, space: space,
+            isRewritten: rewritten)
         let outcome = rewrite.replaceAll(needle, with: replacement, from: start)
         layout = rewrite.layout
         rewritten = rewrite.isRewritten

@@ -85,22 +85,21 @@ public struct PacketLayout: BitwiseCopyable, Sendable {
 
 extension PacketLayout {
     /// Reads a frame from the outside in. Nil on success, else why it cannot be served. After
-    /// `innerMalformed` the outer part of the layout is still right.
+    /// `innerMalformed` the outer part of the layout is still right. Who is answered, and the outer
+    /// UDP checksum: `OuterCheck`.
     @inlinable @inline(__always)
     public mutating func parse(
         _ view: PacketView, facts: FrameFacts, settings: PathSettings
     ) -> DropReason? {
         if facts.contains(.truncated) { return .tooBig }
-        if let reason = parseOuter(view, facts: facts, settings: settings) { return reason }
+        if let reason = parseOuter(view, facts) { return reason }
         if let reason = parseGeneve(view, settings: settings) { return reason }
         return parseInner(view.prefix(outerEnd))
     }
 
     /// Outer IPv4 (RFC 791 §3.1) and UDP (RFC 768).
     @inlinable @inline(__always)
-    mutating func parseOuter(
-        _ view: PacketView, facts: FrameFacts, settings: PathSettings
-    ) -> DropReason? {
+    mutating func parseOuter(_ view: PacketView, _ facts: FrameFacts) -> DropReason? {
         guard let ip = IPv4Header(view, at: 0), ip.isWellFormed(available: view.count),
             ip.protocolNumber == IPProtocol.udp
         else { return .outerMalformed }
@@ -117,18 +116,9 @@ extension PacketLayout {
         guard length >= UDPHeader.length, ip.headerLength &+ length <= end,
             udp.destinationPort == GeneveHeader.port
         else { return .outerMalformed }
-        // A packet from ourselves would be answered to ourselves, for ever.
-        guard ip.source != ip.destination, view.u8(12) != 127,
-            settings.allowedSources.contains(ip.source)
-        else { return .sourceNotAllowed }
         outerHeader = ip.headerLength
         outerEnd = ip.headerLength &+ length
         geneve = ip.headerLength &+ UDPHeader.length
-        if settings.verifyOuterChecksum == .always, !facts.contains(.checksumVerified),
-            !PacketLayout.verifyOuterChecksum(view, from: outerHeader, to: outerEnd)
-        {
-            return .outerChecksum
-        }
         return nil
     }
 

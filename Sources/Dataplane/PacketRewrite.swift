@@ -8,25 +8,19 @@ import Wire
     @usableFromInline let room: Int
     @usableFromInline var layout: PacketLayout
     @usableFromInline let facts: FrameFacts
-    @usableFromInline let mtu: Int
-    @usableFromInline let checksumPolicy: PathSettings.ChecksumPolicy
-    /// As in Packet.
-    @usableFromInline let scratch: UnsafeMutableRawPointer
+    @usableFromInline let space: RewriteSpace
     @usableFromInline var isRewritten: Bool
 
     @unsafe @inlinable @inline(__always)
     init(
         base: UnsafeMutableRawPointer, room: Int, layout: PacketLayout, facts: FrameFacts,
-        mtu: Int, checksumPolicy: PathSettings.ChecksumPolicy, scratch: UnsafeMutableRawPointer,
-        isRewritten: Bool
+        space: RewriteSpace, isRewritten: Bool
     ) {
         unsafe self.base = unsafe base
         self.room = room
         self.layout = layout
         self.facts = facts
-        self.mtu = mtu
-        self.checksumPolicy = checksumPolicy
-        unsafe self.scratch = unsafe scratch
+        self.space = space
         self.isRewritten = isRewritten
     }
 
@@ -73,15 +67,14 @@ import Wire
             count: range.count)
         let new = unsafe Needle(
             unsafeStart: bytes.baseAddress ?? old.start, count: bytes.count)
-        // Sound: as noteOccurrences.
-        unsafe scratch.storeBytes(of: UInt16(truncatingIfNeeded: at), as: UInt16.self)
+        space.note(at, at: 0)
         rewrite(Substitution(old, new, count: 1))
         return true
     }
 
     private func hasRoom(growth: Int) -> Bool {
         let newEnd = layout.innerEnd + growth
-        return (growth <= 0 || newEnd - layout.inner <= mtu) && newEnd <= view.count
+        return (growth <= 0 || newEnd - layout.inner <= space.mtu) && newEnd <= view.count
             && newEnd <= 0xFFFF
     }
 
@@ -99,9 +92,7 @@ import Wire
         var count = 0
         var at = first
         while at >= 0 {
-            // Sound: scratch has 16 bits for every byte of the longest IPv4 packet.
-            unsafe scratch.storeBytes(
-                of: UInt16(truncatingIfNeeded: at), toByteOffset: count * 2, as: UInt16.self)
+            space.note(at, at: count)
             count += 1
             at = find(needle, from: at + needle.count)
         }
@@ -110,9 +101,7 @@ import Wire
 
     /// Where the noted occurrence stands; behind the last one stands the end of the packet.
     private func occurrence(_ index: Int, of change: Substitution) -> Int {
-        guard index < change.count else { return layout.innerEnd }
-        // Sound: `count` occurrences were noted.
-        return unsafe Int(scratch.load(fromByteOffset: index * 2, as: UInt16.self))
+        index < change.count ? space.offset(at: index) : layout.innerEnd
     }
 
     /// A packet with a wrong inner IPv4 header checksum is never rewritten, nor is a UDP datagram
@@ -128,7 +117,7 @@ import Wire
                 return .innerHeaderChecksum
             }
         }
-        if checksumPolicy == .rewrites, !isRewritten, !facts.contains(.checksumVerified),
+        if space.checksumPolicy == .rewrites, !isRewritten, !facts.contains(.checksumVerified),
             !PacketLayout.verifyOuterChecksum(
                 view, from: layout.outerHeader, to: layout.outerEnd)
         {

@@ -26,6 +26,9 @@ public struct PathSettings: Sendable, BitwiseCopyable {
     /// All packets between two addresses come to one worker: a first fragment, which has the ports,
     /// then belongs to the flow of whole packets.
     public var fragmentsMeetFlows = false
+    public var ownAddresses = OwnAddresses()
+    /// Answers keep the outer time to live; else they carry one less.
+    public var keepsOuterTTL = false
 
     @inlinable public init() {}
 
@@ -64,6 +67,8 @@ public struct PathSettings: Sendable, BitwiseCopyable {
         unsafe prefixes = UnsafePointer(memory)
         count = list.count
     }
+
+    @inlinable var isEveryone: Bool { unsafe prefixes == nil }
 
     /// Gives the memory of `init(_:)` back: no copy may be used after this.
     func free() { unsafe prefixes?.deallocate() }

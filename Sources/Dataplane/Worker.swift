@@ -22,6 +22,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
     public let index: Int
     @usableFromInline let scratch: UnsafeMutableRawPointer
     @usableFromInline let scratchSize: Int
+    @usableFromInline var outerCheck = OuterCheck()
     @usableFromInline var nextHousekeeping: UInt64 = 0
     @usableFromInline var nextGauges: UInt64 = 0
     /// The table has been swept as far as is due by this time.
@@ -67,7 +68,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         flowCapacity: Int, seed: UInt64, counters: CounterBlock, node: Int32 = -1,
         link given: WorkerLink? = nil
     ) throws(IOFailure) {
-        let size = Packet.scratchSize
+        let size = RewriteSpace.byteCount
         let parts = Processor.parts
         let link = if let given { given } else { try WorkerLink(parts: parts, node: node) }
         // The packet path counts and emits without looking again.
@@ -130,6 +131,8 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         let newest = link.newest
         if newest != adopted { adoptSnapshot(newest) }
         io.sendsZeroChecksum(settings.zeroOuterChecksum)
+        outerCheck = OuterCheck(settings)
+        unsafe RewriteSpace(scratch).keep(to: settings)
         let received = io.receive()
         let now = io.now()
         if now >= nextHousekeeping { keepHouse(now) }
@@ -149,7 +152,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             // Sound: receive() filled the first `received` descriptors.
             let frame = unsafe frames + i
             bytes &+= unsafe UInt64(truncatingIfNeeded: frame.pointee.length)
-            unsafe handle(frame, now)
+            if unsafe outerCheck.passes(frame) || admits(frame) { unsafe handle(frame, now) }
         }
         let report = io.transmit(received)
         count(received, bytes, report)
@@ -180,6 +183,14 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
                 io.wait(milliseconds: Worker.sleepMilliseconds)
             }
         }
+    }
+
+    /// Whether a frame that the outer check has not passed is decided at all; counts it when not.
+    @unsafe @inlinable @inline(never)
+    mutating func admits(_ frame: UnsafeMutablePointer<Frame>) -> Bool {
+        guard let reason = unsafe outerCheck.refusal(frame.pointee, settings) else { return true }
+        counters.addDrop(reason)
+        return false
     }
 
     /// Decides one frame and, when it is to go back, turns it around in place.
@@ -219,7 +230,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             }
             if hasRoom {
                 var packet = unsafe Packet(
-                    roomy, layout, facts: facts, settings: settings, scratch: scratch)
+                    roomy, layout, facts: facts, space: RewriteSpace(scratch))
                 var context = ProcessorContext<Processor>(
                     now: now, worker: index, counters: counters, link: link)
                 verdict = processor.process(&packet, flow: &flows[found.slot], context: &context)
@@ -234,7 +245,7 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
             counters.addDrop(reason)
             if layout.hasEndpoint { endpoints.count(layout.options.endpoint, isForwarded: false) }
         case .forward:
-            turnAround(roomy)
+            IPv4Header.turnAround(roomy, hop: outerCheck.hop)
             // The outer total length: what the parser checked, or a rewrite has set.
             unsafe frame.pointee.length = Int32(truncatingIfNeeded: Int(roomy.u16(2)))
             unsafe frame.pointee.isAnswer = true
@@ -282,15 +293,6 @@ public struct Worker<IO: PacketIO & ~Copyable, Processor: PacketProcessor & ~Cop
         if found.isEvicted { counters.add(.flowsEvicted) }
         if found.isCookieChange { counters.add(.flowCookieChanges) }
         return true
-    }
-
-    /// Swaps the two outer addresses. Ports stay. Both checksums stay right: a ones'-complement
-    /// sum does not depend on order (RFC 1071 §2(A)).
-    @inlinable @inline(__always)
-    func turnAround(_ view: PacketView) {
-        let source = view.u32(12)
-        view.set32(12, view.u32(16))
-        view.set32(16, source)
     }
 
     @inlinable @inline(__always)

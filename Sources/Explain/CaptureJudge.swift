@@ -86,7 +86,7 @@ struct CaptureJudge: ~Copyable {
             case nil: rule.terminal == .forward
             case .rule: rule.terminal == .drop
             case .tooBig, .innerHeaderChecksum, .outerChecksum: !rule.replacements.isEmpty
-            case .outerMalformed, .sourceNotAllowed, .geneveMalformed, .geneveVersion,
+            case .outerMalformed, .sourceNotAllowed, .outerTTL, .geneveMalformed, .geneveVersion,
                 .geneveControl, .geneveCriticalOption, .geneveProtocol, .awsOptions,
                 .innerMalformed, .default, .processor, .fragment, .unknownTCP, .flowTableFull,
                 .send:

@@ -128,6 +128,7 @@ struct ExplainedPacket: Encodable {
     {
         var settings = PathSettings()
         settings.requireAWSOptions = false
+        settings.keepsOuterTTL = true
         let layout = withPacketView(&outer) { view -> PacketLayout? in
             var layout = PacketLayout()
             // An answer's addresses are swapped: its sum is the same.

@@ -12,6 +12,8 @@ public struct BackendTraits: Sendable {
     public let needsInterfaces: Bool
     /// The IP stack sees its packets too: a `DropHook` keeps the stack from working on them.
     public let usesDropHook: Bool
+    /// Packets that an interface has merged reach it as one.
+    public let getsMergedPackets: Bool
     /// Its own sockets take UDP port 6081; for the others a `PortSink` does.
     public let takesPort: Bool
     /// Every worker's socket is offered every packet, so it is slow with many workers.

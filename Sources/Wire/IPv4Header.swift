@@ -100,6 +100,37 @@ public struct IPv4Header: Equatable, Sendable, BitwiseCopyable {
         view.set16(offset + 10, sum.checksum)
     }
 
+    /// What `turnAround` adds to the word of time to live and checksum: one less of the one, and the
+    /// same number more of the other, where a carry out of its high byte is the one end-around.
+    @inlinable public static var oneHop: UInt32 { 0x0001_0000 &- 1 }
+
+    /// Swaps source and destination, and takes `hop` off the time to live: `oneHop`, or 0 to keep it.
+    /// The checksums stay right: a ones'-complement sum does not depend on order (RFC 1071 §2(A)), and
+    /// the header's follows the time to live (RFC 1624 §3).
+    ///
+    /// - Precondition: a header stands at 0, with a time to live of at least 1 when `hop` takes one.
+    @inlinable @inline(__always)
+    public static func turnAround(_ view: PacketView, hop: UInt32) {
+        let addresses = view.stored64(12)
+        view.setStored64(12, addresses &<< 32 | addresses &>> 32)
+        // Time to live, protocol and the two bytes of the checksum, the first the lowest.
+        let word = view.stored32(8)
+        guard word < 0xFFFE_0000 else { return countHop(view, hop) }
+        view.setStored32(8, word &+ hop)
+    }
+
+    /// The same for the two checksums, 0xFEFF and 0xFFFF, at which ones'-complement zero comes in.
+    @inlinable @inline(never)
+    static func countHop(_ view: PacketView, _ hop: UInt32) {
+        guard hop != 0 else { return }
+        var old = InternetChecksum()
+        old.add(view.u16(8))
+        view.set8(8, view.u8(8) &- 1)
+        var new = InternetChecksum()
+        new.add(view.u16(8))
+        view.set16(10, InternetChecksum.update(view.u16(10), removing: old, adding: new))
+    }
+
     /// True when the header checksum of `length` bytes at `offset` is right.
     @inlinable @inline(never)
     public static func verifyChecksum(_ view: PacketView, at offset: Int, length: Int) -> Bool {

@@ -55,6 +55,24 @@
         return unsafe UInt64(bigEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
     }
 
+    /// Four bytes at `offset`, the first the lowest: as most machines store them, without a swap.
+    @inlinable @inline(__always)
+    public func stored32(_ offset: Int) -> UInt32 {
+        assert(offset >= 0 && offset &+ 4 <= count)
+        // Sound: as u8.
+        return unsafe UInt32(
+            littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+    }
+
+    /// Eight bytes at `offset`, the first the lowest.
+    @inlinable @inline(__always)
+    func stored64(_ offset: Int) -> UInt64 {
+        assert(offset >= 0 && offset &+ 8 <= count)
+        // Sound: as u8.
+        return unsafe UInt64(
+            littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+
     @inlinable @inline(__always)
     public func set8(_ offset: Int, _ value: UInt8) {
         assert(offset >= 0 && offset &+ 1 <= count)
@@ -81,6 +99,20 @@
         assert(offset >= 0 && offset &+ 8 <= count)
         // Sound: as set8.
         unsafe base.storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt64.self)
+    }
+
+    @inlinable @inline(__always)
+    func setStored32(_ offset: Int, _ value: UInt32) {
+        assert(offset >= 0 && offset &+ 4 <= count)
+        // Sound: as set8.
+        unsafe base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
+    }
+
+    @inlinable @inline(__always)
+    func setStored64(_ offset: Int, _ value: UInt64) {
+        assert(offset >= 0 && offset &+ 8 <= count)
+        // Sound: as set8.
+        unsafe base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
     }
 
     /// The address of a byte, for a bulk operation over bytes the caller has guarded.

@@ -12,7 +12,7 @@ enum { BUCKET = 8, ENDPOINTS = 64, REASONS = 19, MTU = 8500 };
 enum { TCP_IDLE = 350, OTHER_IDLE = 120, CLOSED_IDLE = 10 };  // seconds
 
 enum verdict {
-    OUTER_MALFORMED, OUTER_CHECKSUM, SOURCE_NOT_ALLOWED, GENEVE_MALFORMED, GENEVE_VERSION,
+    OUTER_MALFORMED, OUTER_CHECKSUM, SOURCE_NOT_ALLOWED, OUTER_TTL, GENEVE_MALFORMED, GENEVE_VERSION,
     GENEVE_CONTROL, GENEVE_CRITICAL_OPTION, GENEVE_PROTOCOL, AWS_OPTIONS, INNER_MALFORMED,
     INNER_HEADER_CHECKSUM, RULE, TOO_BIG = 17, FORWARD = 100, PARSED
 };
@@ -204,6 +204,7 @@ static enum verdict parse(struct layout *l, const struct inspect_frame *f) {
     if (length < 8 || header + length > total || u16(p + header + 2) != 6081)
         return OUTER_MALFORMED;
     if (u32(p + 12) == u32(p + 16) || p[12] == 127) return SOURCE_NOT_ALLOWED;
+    if (p[8] <= 1) return OUTER_TTL;
     l->outer_header = header;
     l->outer_end = header + length;
 
@@ -439,6 +440,11 @@ static bool handle(struct inspect_worker *w, struct inspect_frame *f, uint64_t n
     memcpy(&destination, f->base + 16, 4);
     memcpy(f->base + 12, &destination, 4);
     memcpy(f->base + 16, &source, 4);
+    uint32_t checksum = u16(f->base + 10) + 0x100u;
+    checksum += checksum >= 0xFFFF;
+    f->base[8]--;
+    f->base[10] = (uint8_t)(checksum >> 8);
+    f->base[11] = (uint8_t)checksum;
     f->length = u16(f->base + 2);
     return true;
 }

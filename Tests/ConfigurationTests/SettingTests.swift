@@ -36,6 +36,7 @@ struct SettingTests {
         "geneve.require-aws-options": (["true", "false"], ["on"]),
         "geneve.outer-checksum": (["compute", "zero"], ["none", "zeroo"]),
         "geneve.verify-outer-checksum": (["never", "rewrites", "always"], ["rewrite", "x"]),
+        "geneve.outer-ttl": (["decrement", "keep"], ["kept", "1"]),
         "mtu": (["68", "1500", "65000"], ["67", "65001", "+1500", "01500", "1.5e3"]),
         "flows.per-worker": (["8", "1024", "16777216"], ["1000", "4", "33554432", "02048"]),
         "flows.tcp-idle": (["1s", "5m"], ["0s", "999ms", "25h"]),

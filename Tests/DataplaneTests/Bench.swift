@@ -117,11 +117,26 @@ func settings(_ change: (inout PathSettings) -> Void) -> PathSettings {
     return settings
 }
 
-/// The answer to a packet: the outer addresses swapped; with another inner packet every length
+/// A packet as it comes back untouched: the outer addresses swapped, one hop less, and the header
+/// checksum updated by RFC 1624 §3 (RFC 1141 §2 with its correction for zero).
+func turned(_ packet: [UInt8], hops: UInt8 = 1) -> [UInt8] {
+    var packet = packet
+    for i in 12..<16 { packet.swapAt(i, i + 4) }
+    guard hops > 0 else { return packet }
+    packet[8] -= hops
+    var sum = UInt32(packet[10]) << 8 + UInt32(packet[11]) + UInt32(hops) << 8
+    if sum >= 0xFFFF { sum += 1 }
+    packet[10] = UInt8(truncatingIfNeeded: sum >> 8)
+    packet[11] = UInt8(truncatingIfNeeded: sum)
+    return packet
+}
+
+/// The answer to a packet: the outer addresses swapped, one hop less; with another inner packet every length
 /// and checksum made anew, and what trailed the old one gone.
 func answer(to packet: PacketBuilder, _ inner: [UInt8]? = nil) -> Outcome {
     var answer = packet
     (answer.source, answer.destination) = (packet.destination, packet.source)
+    answer.timeToLive -= 1
     if let inner {
         answer.inner = inner
         answer.trailing = []

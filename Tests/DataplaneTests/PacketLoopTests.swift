@@ -1,4 +1,5 @@
 import Dataplane
+import PacketIO
 import SluiceTesting
 import Testing
 
@@ -13,6 +14,29 @@ struct PacketLoopTests {
         builder.source = source
         let outcome = bench.outcome(of: builder.bytes())
         #expect(outcome == .dropped(.sourceNotAllowed))
+    }
+
+    @Test("a packet from any of the host's own addresses is dropped, by those it has now")
+    func anyOwnAddress() throws {
+        let own = OwnAddresses(room: 4)
+        var bench = try Bench(BlogPolicy.self, settings { $0.ownAddresses = own })
+        func outcome(_ source: UInt32) -> Outcome? {
+            var builder = PacketBuilder(PacketBuilder.udp4(1, 2, [1]))
+            builder.source = source
+            return bench.outcome(of: builder.bytes())
+        }
+        let (second, likeSecond) = (0x0A4D_0105, 0x0A4D_0145) as (UInt32, UInt32)
+        let inPrefix: UInt32 = 0x0A4E_0009
+        own.set(LocalAddresses(single: [0x7F00_0001, 0x0A4D_0002, second]))
+        #expect(outcome(second) == .dropped(.sourceNotAllowed))
+        for other in [likeSecond, inPrefix, 0x0A4D_0001] {
+            guard case .forwarded = outcome(other) else { return #expect(other == 0) }
+        }
+        own.set(
+            LocalAddresses(
+                single: [0x0A4D_0002], prefixes: [AddressPrefix(address: 0x0A4E_0000, length: 16)]))
+        #expect(outcome(inPrefix) == .dropped(.sourceNotAllowed))
+        guard case .forwarded = outcome(second) else { return #expect(second == 0) }
     }
 
     @Test("the MTU bounds growth: a replacement that shrinks a longer packet is allowed")

@@ -76,6 +76,15 @@ struct ParserTests {
             bytes: { $0[10] ^= 1 }),
         Refusal(
             "outer options", nil, build: { $0.outerOptions = [UInt8](repeating: 1, count: 40) }),
+        Refusal("an outer time to live of 0", .outerTTL, build: { $0.timeToLive = 0 }),
+        Refusal("an outer time to live of 1", .outerTTL, build: { $0.timeToLive = 1 }),
+        Refusal("an outer time to live of 2", nil, build: { $0.timeToLive = 2 }),
+        Refusal(
+            "a kept time to live of 0", .outerTTL, settings { $0.keepsOuterTTL = true },
+            build: { $0.timeToLive = 0 }),
+        Refusal(
+            "a kept time to live of 1", nil, settings { $0.keepsOuterTTL = true },
+            build: { $0.timeToLive = 1 }),
         Refusal("an outer don't-fragment", nil, build: { $0.flagsAndOffset = 0x4000 }),
         Refusal(
             "a truncated frame", .tooBig, facts: .truncated, bytes: { $0 = Array($0[0..<80]) }),
@@ -256,16 +265,16 @@ struct ParserTests {
         if let reason = refusal.reason {
             #expect(outcome == .dropped(reason))
         } else {
-            var expected = refusal.bytes
-            for i in 12..<16 { expected.swapAt(i, i + 4) }
-            #expect(outcome == .forwarded(expected))
+            let hops: UInt8 = refusal.settings.keepsOuterTTL ? 0 : 1
+            #expect(outcome == .forwarded(turned(refusal.bytes, hops: hops)))
         }
     }
 
     @Test func `the reasons of the parser are all there`() {
         let seen = Set((Self.outer + Self.geneve + Self.inner).compactMap(\.reason))
         let parsers: Set<DropReason> = [
-            .outerMalformed, .outerChecksum, .sourceNotAllowed, .geneveMalformed, .geneveVersion,
+            .outerMalformed, .outerChecksum, .sourceNotAllowed, .outerTTL, .geneveMalformed,
+            .geneveVersion,
             .geneveControl, .geneveCriticalOption, .geneveProtocol, .awsOptions, .innerMalformed,
             .tooBig,
         ]
@@ -275,7 +284,8 @@ struct ParserTests {
     /// The label is the enum's case in snake case: a closed list.
     @Test func `labels are the names of the closed list`() {
         let names = [
-            "outer_malformed", "outer_checksum", "source_not_allowed", "geneve_malformed",
+            "outer_malformed", "outer_checksum", "source_not_allowed", "outer_ttl",
+            "geneve_malformed",
             "geneve_version", "geneve_control", "geneve_critical_option", "geneve_protocol",
             "aws_options", "inner_malformed", "inner_header_checksum", "rule", "default",
             "processor", "fragment", "unknown_tcp", "flow_table_full", "too_big", "send",

@@ -146,6 +146,16 @@ def verify_outer_checksum(a):
     assert a.gateway.ask(wrong)
 
 
+def outer_ttl(a):
+    a.start("geneve: { outer-ttl: keep }")
+    assert a.gateway.ask(request(ttl=1)).ttl == 1
+    a.change("geneve: { outer-ttl: decrement }")
+    assert a.dropped(request(ttl=1)) == "outer_ttl"
+    assert a.gateway.ask(request(ttl=9)).ttl == 8
+    a.change("geneve: { outer-ttl: keep }")
+    assert a.gateway.ask(request(ttl=9)).ttl == 9
+
+
 GROW = (
     "policy: { rules: [ { name: grow, match: { protocol: udp }, "
     "action: { replace: [ { find: xx, with: yyyy } ] } } ] }"
@@ -245,6 +255,7 @@ LIVE = {
     "geneve.require-aws-options": require_aws_options,
     "geneve.outer-checksum": outer_checksum,
     "geneve.verify-outer-checksum": verify_outer_checksum,
+    "geneve.outer-ttl": outer_ttl,
     "mtu": mtu,
     "flows.tcp-idle": idle("tcp-idle"),
     "flows.other-idle": idle("other-idle"),

@@ -182,8 +182,8 @@ LATER_NAMES = """
 # Beyond the appendix; a new one is entered here and in CHANGELOG.
 ADDED_NAMES = ["receive_errors_total", "events_emitted_total", "events_lost_total"]
 REASONS = """
-    outer_malformed outer_checksum source_not_allowed geneve_malformed geneve_version geneve_control
-    geneve_critical_option geneve_protocol aws_options inner_malformed inner_header_checksum rule
+    outer_malformed outer_checksum source_not_allowed outer_ttl geneve_malformed geneve_version
+    geneve_control geneve_critical_option geneve_protocol aws_options inner_malformed inner_header_checksum rule
     default processor fragment unknown_tcp flow_table_full too_big send
 """.split()
 HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")

@@ -51,12 +51,11 @@ def test_pass_through_changes_only_what_the_backend_may(gateway, io, inner):
     sent = outer(payload, sport=sport, ttl=201, tos=0x28, ident=0x1234, fragment=0x4000)
     reply = gateway.ask(sent)
     check_turned_around(payload, reply, sport)
-    assert (reply.ttl, reply.tos) == (201, 0x28)
+    assert (reply.ttl, reply.tos) == (200, 0x28)
     assert reply.udp_is_valid
     if io != "udp":
-        expected = sent[:10] + reply.packet[10:12] + sent[16:20] + sent[12:16] + sent[20:]
-        assert reply.packet == expected, "only the addresses may change"
-        assert io == "raw" or reply.packet[10:12] == sent[10:12], "packet does not touch the checksum"
+        turned = bytes([*sent[:8], 200, sent[9], *reply.packet[10:12], *sent[16:20], *sent[12:16]])
+        assert reply.packet == turned + sent[20:], "only addresses and time to live may change"
     else:
         assert reply.fragment == 0, "udp sends with DF clear"
 

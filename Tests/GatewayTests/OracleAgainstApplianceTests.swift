@@ -102,7 +102,9 @@ import Verification
 
         let expected = packets.compactMap { packet -> [UInt8]? in
             guard case .forward(let inner) = BlogOracle.expect(packet) else { return nil }
-            return repaired(turnedAround(PacketBuilder(packet).bytes().replacingInner(inner)))
+            var builder = PacketBuilder(packet)
+            builder.timeToLive -= 1
+            return repaired(turnedAround(builder.bytes().replacingInner(inner)))
         }
         let sent = worker.io.sent
         #expect(sent.count == expected.count)

@@ -32,8 +32,12 @@ import Wire
             switch packet.expectation {
             case .drop: #expect(answer == nil, "\(packet.name)")
             case .pass:
-                let turned = Array(bytes[0..<12] + bytes[16..<20] + bytes[12..<16] + bytes[20...])
-                #expect(answer == turned, "\(packet.name)")
+                let kept = answer.map { Array($0[0..<8] + $0[20...]) }
+                #expect(kept == Array(bytes[0..<8] + bytes[20...]), "\(packet.name)")
+                #expect(answer.map { $0[8] } == bytes[8] - 1, "\(packet.name)")
+                #expect(
+                    answer.map { Array($0[12..<20]) } == Array(bytes[16..<20] + bytes[12..<16]),
+                    "\(packet.name)")
             }
         }
     }

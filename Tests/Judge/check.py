@@ -13,6 +13,7 @@ from scapy.utils import checksum
 REASONS = (
     "outer_malformed",
     "outer_checksum",
+    "outer_ttl",
     "geneve_malformed",
     "geneve_version",
     "geneve_control",
@@ -82,13 +83,14 @@ class Parts:
 
 
 def check_outer(received, answer, wrong):
-    """Addresses swapped, lengths and checksums right, everything else kept."""
+    """Addresses swapped, one hop less, lengths and checksums right, everything else kept."""
     demand(answer.outer[12:16] == received.outer[16:20], "source address")
     demand(answer.outer[16:20] == received.outer[12:16], "destination address")
     length = len(answer.outer) + len(answer.datagram) + len(answer.beyond)
     demand(int.from_bytes(answer.outer[2:4], "big") == length, "outer total length")
     demand(checksum(answer.outer) == 0, "outer header checksum")
-    for start, end in ((0, 2), (4, 10), (20, 60)):
+    demand(answer.outer[8] == received.outer[8] - 1, "outer time to live")
+    for start, end in ((0, 2), (4, 8), (9, 10), (20, 60)):
         demand(answer.outer[start:end] == received.outer[start:end], "outer IP fields")
     demand(answer.datagram[:4] == received.datagram[:4], "outer ports")
     demand(answer.geneve == received.geneve, "Geneve header")

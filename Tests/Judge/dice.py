@@ -72,7 +72,7 @@ class Dice:
         return Outer(**(fields | changes))
 
     def outer_ip(self):
-        fields = {"ttl": self.pick(255, 255, 254, 64, 1)}
+        fields = {"ttl": self.pick(255, 255, 254, 64, 2)}
         if self.random.random() < 0.5:
             fields["tos"] = self.random.randrange(256)
         if self.random.random() < 0.5:

@@ -34,6 +34,8 @@ def outer_headers(dice):
         yield f"outer/UDP length {length}", packet(udp={"len": length}), "outer_malformed"
     for checksum in (0x0000, 0x1234, 0xFFFF):
         yield f"outer/checksum {checksum:#x}", packet(ip={"chksum": checksum}), "outer_checksum"
+    for hops in (0, 1):
+        yield f"outer/time to live {hops}", packet(ip={"ttl": hops}), "outer_ttl"
     whole = packet()
     for length in (1, 19, 20, 27, len(whole) - 1):
         yield f"outer/cut to {length}", whole[:length], "outer_malformed"

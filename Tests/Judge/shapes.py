@@ -158,7 +158,10 @@ class Outer:
     beyond: bytes = b""
 
     def turned_around(self):
-        return replace(self, source=self.destination, destination=self.source)
+        hops = self.ip.get("ttl", 255) - 1
+        return replace(
+            self, source=self.destination, destination=self.source, ip={**self.ip, "ttl": hops}
+        )
 
     def encode(self, inner, version=None):
         """The whole outer packet around `inner` (bytes)."""

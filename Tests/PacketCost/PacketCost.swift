@@ -67,9 +67,17 @@ struct Scene: Sendable {
         MemoryIO(burst: 64, placement: .exact(growth: 64), recordingSize: 0)
     }
 
+    /// As on a host that has the address to which the packets go.
+    static func settings() -> PathSettings {
+        var settings = PathSettings()
+        settings.ownAddresses = OwnAddresses(room: 1)
+        settings.ownAddresses.set(LocalAddresses(single: [0x0A4D_0002]))
+        return settings
+    }
+
     static func makeWorker(_ io: consuming MemoryIO) throws -> Worker<MemoryIO, BlogPolicy> {
         try Worker(
-            index: 0, io: io, processor: BlogPolicy(worker: 0), settings: PathSettings(),
+            index: 0, io: io, processor: BlogPolicy(worker: 0), settings: settings(),
             flowCapacity: 4096, seed: 1, counters: CounterBlock(rules: 3, node: -1))
     }
 

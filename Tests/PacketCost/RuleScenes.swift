@@ -70,7 +70,7 @@ struct RuleScene: Sendable {
         var worker = try Worker(
             index: 0, io: io,
             processor: Rules(configuration: Rules.Configuration(snapshot), worker: 0),
-            settings: PathSettings(), flowCapacity: 4096, seed: 1,
+            settings: Scene.settings(), flowCapacity: 4096, seed: 1,
             counters: CounterBlock(Rules.self))
         _ = worker.runBurst()
         for _ in 0..<rounds {

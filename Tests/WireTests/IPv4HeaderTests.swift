@@ -185,4 +185,32 @@ import Wire
         changed.replaceSubrange(offset..<offset + bytes.count, with: bytes)
         return changed
     }
+
+    /// RFC 1624 §3, as RFC 1141 §2 has it for this change, with every checksum that can stand there.
+    @Test func `turning around swaps the addresses, takes one hop and updates the checksum`() {
+        var bytes: [UInt8] = Array(0..<20)
+        for checksum in UInt32(0)...0xFFFF {
+            for hops in [2, 64, 255] as [UInt8] {
+                for (i, byte) in [hops, 17, UInt8(checksum >> 8), UInt8(checksum & 255)]
+                    .enumerated()
+                {
+                    bytes[8 + i] = byte
+                }
+                var expected = bytes
+                expected.replaceSubrange(12..<20, with: bytes[16..<20] + bytes[12..<16])
+                var kept = bytes
+                withPacketView(&kept) { IPv4Header.turnAround($0, hop: 0) }
+                let isKept = kept == expected
+                expected[8] -= 1
+                let sum = checksum + 0x100 >= 0xFFFF ? checksum + 0x101 : checksum + 0x100
+                expected[10] = UInt8(sum >> 8 & 255)
+                expected[11] = UInt8(sum & 255)
+                var turned = bytes
+                withPacketView(&turned) { IPv4Header.turnAround($0, hop: IPv4Header.oneHop) }
+                guard isKept, turned == expected else {
+                    return #expect(turned == expected, "\(checksum) \(hops)")
+                }
+            }
+        }
+    }
 }

@@ -8,13 +8,18 @@ public enum Health: Equatable, Sendable {
     case stuck(workers: [Int])
     /// These, in words, should be served and are not there.
     case missing([String])
+    /// Interfaces merge packets, of which the backend loses all but one: commands that end it.
+    case merging([String])
 
     /// A worker that has made no progress for this time is stuck, nanoseconds. An idle worker
     /// beats four times in that time.
     public static let limit: UInt64 = 1_000_000_000
 
     /// - Parameter heartbeats: monotonic nanoseconds of each worker's last progress; 0 = none yet.
-    public init(now: UInt64, heartbeats: [UInt64], isDraining: Bool, missing: [String] = []) {
+    public init(
+        now: UInt64, heartbeats: [UInt64], isDraining: Bool, missing: [String] = [],
+        merging: [String] = []
+    ) {
         if isDraining {
             self = .draining
         } else if heartbeats.isEmpty || heartbeats.contains(0) {
@@ -25,8 +30,9 @@ public enum Health: Equatable, Sendable {
                 now > heartbeats[$0] && now - heartbeats[$0] > Health.limit
             }
             self =
-                !stuck.isEmpty
-                ? .stuck(workers: stuck) : missing.isEmpty ? .healthy : .missing(missing)
+                if !stuck.isEmpty { .stuck(workers: stuck) } else if !missing.isEmpty {
+                    .missing(missing)
+                } else { merging.isEmpty ? .healthy : .merging(merging) }
         }
     }
 
@@ -38,7 +44,7 @@ public enum Health: Equatable, Sendable {
         case .healthy: "healthy"
         case .starting: "starting"
         case .draining: "draining"
-        case .stuck, .missing: "unhealthy"
+        case .stuck, .missing, .merging: "unhealthy"
         }
     }
 
@@ -52,6 +58,9 @@ public enum Health: Equatable, Sendable {
             "no progress for more than 1 s: worker "
                 + workers.map(String.init).joined(separator: ", ")
         case .missing(let what): "not there: " + what.joined(separator: ", ")
+        case .merging(let remedies):
+            "packets are lost that an interface merges (GRO): `"
+                + remedies.joined(separator: "`, `") + "` ends that"
         }
     }
 }

@@ -42,7 +42,7 @@ struct ControlLoop: ~Copyable {
         limits = drain
         self.signals = signals
         self.healthTCP = healthTCP
-        gauges.setMissing(host.missing)
+        gauges.note(host)
         self.host = host
         self.lock = lock
         self.configuration = configuration
@@ -125,8 +125,9 @@ struct ControlLoop: ~Copyable {
     /// What cannot be followed is served as before.
     private mutating func followHost() {
         do throws(IOFailure) {
-            guard try host.update() else { return }
-            gauges.setMissing(host.missing)
+            let hasChanged = try host.update()
+            gauges.note(host)
+            guard hasChanged else { return }
             log.info("the host's interfaces or addresses have changed: serving \(host.names)")
         } catch {
             log.warning("cannot follow the host's interfaces and addresses: \(error)")

@@ -1,4 +1,5 @@
 import CSluice
+import Dataplane
 import PacketIO
 import Support
 
@@ -9,10 +10,13 @@ struct HostFollower: ~Copyable {
     /// By worker.
     private let sockets: [Int32]
     private let sink: Int32
+    private let ownAddresses: OwnAddresses
     private var options: SocketOptions
     private var choice: InterfaceChoice
     /// What the sockets take; nil = nobody has told them yet.
     private var served: Served?
+    /// Served interfaces that merge packets, which the backend would lose; each with its remedy.
+    private(set) var merging: [MergedPackets] = []
     private var isPending = true
     private var lastLook: UInt64 = 0
     private var hasFailed = false
@@ -20,10 +24,12 @@ struct HostFollower: ~Copyable {
     /// Routes may change many times a second, and each look asks the kernel for all it has.
     private static let interval: UInt64 = 100_000_000
 
-    /// - Parameter sink: the first sink of the port.
+    /// - Parameters:
+    ///   - sink: the first sink of the port.
+    ///   - ownAddresses: where workers read them.
     init(
         _ choice: InterfaceChoice, backend: BackendTraits, sockets: [Int32], sink: Int32,
-        options: SocketOptions
+        ownAddresses: OwnAddresses, options: SocketOptions
     ) throws(Failure) {
         do throws(IOFailure) {
             watch = try HostWatch()
@@ -34,6 +40,7 @@ struct HostFollower: ~Copyable {
         self.backend = backend
         self.sockets = sockets
         self.sink = sink
+        self.ownAddresses = ownAddresses
         self.options = options
     }
 
@@ -57,6 +64,8 @@ struct HostFollower: ~Copyable {
         do throws(IOFailure) {
             let hasChanged = try choice.look()
             if served != choice.served { try serve(choice.served) }
+            try ownAddresses.set(LocalAddresses(onLoopback: true))
+            merging = backend.getsMergedPackets ? choice.names.compactMap(MergedPackets.init) : []
             isPending = false
             hasFailed = false
             return hasChanged

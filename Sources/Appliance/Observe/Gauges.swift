@@ -20,6 +20,8 @@ final class Gauges: Sendable {
     private let busy: Mutex<[Double]>
     /// What should be served and is not there, in words.
     private let missing = Mutex<[String]>([])
+    /// Commands that end the merging of packets.
+    private let merging = Mutex<[String]>([])
 
     init(
         backend: IOBackend, workers: [WorkerThread], processor: ProcessorShape,
@@ -34,23 +36,28 @@ final class Gauges: Sendable {
         busy = Mutex([Double](repeating: 0, count: workers.count))
     }
 
-    func setMissing(_ words: [String]) { missing.withLock { $0 = words } }
+    func note(_ host: borrowing HostFollower) {
+        missing.withLock { $0 = host.missing }
+        merging.withLock { $0 = host.merging.map(\.remedy) }
+    }
 
     func setBusy(_ ratios: [Double]) { busy.withLock { $0 = ratios } }
 
     var packetsReceived: UInt64 { workers.reduce(0) { $0 + $1.counters.read(.packetsReceived) } }
 
     var health: Health {
-        health(isDraining: isDraining.load(ordering: .relaxed), missing: missing.withLock { $0 })
+        health(
+            isDraining: isDraining.load(ordering: .relaxed), missing: missing.withLock { $0 },
+            merging: merging.withLock { $0 })
     }
 
     /// The workers' health alone.
-    var progress: Health { health(isDraining: false, missing: []) }
+    var progress: Health { health(isDraining: false, missing: [], merging: []) }
 
-    private func health(isDraining: Bool, missing: [String]) -> Health {
+    private func health(isDraining: Bool, missing: [String], merging: [String]) -> Health {
         Health(
             now: sluice_monotonic_ns(), heartbeats: workers.map { $0.counters.read(.heartbeat) },
-            isDraining: isDraining, missing: missing)
+            isDraining: isDraining, missing: missing, merging: merging)
     }
 
     func read() -> Readings {

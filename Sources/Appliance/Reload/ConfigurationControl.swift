@@ -14,6 +14,8 @@ final class ConfigurationControl: Sendable {
     private static let mostRetired = 8
     private let loader: ConfigLoader
     private let processor: ProcessorShape
+    /// What every snapshot knows of the host: `HostFollower` writes it.
+    let ownAddresses = OwnAddresses(room: LocalAddresses.limit)
     private let state: Mutex<State>
 
     /// A snapshot, with the policy in it that counts hits.
@@ -73,6 +75,8 @@ final class ConfigurationControl: Sendable {
             ? try PolicySnapshot(
                 configuration.policy, generation: generation, workers: workers, after: earlier)
             : nil
+        var settings = settings
+        settings.ownAddresses = ownAddresses
         let read = try configuration.processor.read(policy: policy, processor.read)
         return Generation(
             snapshot: processor.makeSnapshot(read, settings, generation), policy: policy)

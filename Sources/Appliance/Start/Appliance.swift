@@ -94,10 +94,10 @@ public struct Appliance {
         let port = try GenevePort(sharing: probe, for: backend, address: options.address)
 
         let workers = try startWorkers(backend, placement, plan)
+        let sockets = workers.map { $0.facts.withLock { $0.socket } }
         var follower = try HostFollower(
-            served, backend: backend.traits,
-            sockets: workers.map { $0.facts.withLock { $0.socket } }, sink: port.unclaimed[0],
-            options: plan.sockets)
+            served, backend: backend.traits, sockets: sockets, sink: port.unclaimed[0],
+            ownAddresses: configuration.ownAddresses, options: plan.sockets)
         let gauges = Gauges(
             backend: backend, workers: workers, processor: body.shape,
             configuration: configuration, interfaces: served.names,
@@ -105,9 +105,9 @@ public struct Appliance {
         try dropPrivileges(workers)
         let server = try HealthServer(health, gauges: gauges)
         // As long as the process lives, 6081 has a taker and no second appliance may start.
-        port.keepUntilExit()
+        port.keepUntilExit(after: sockets)
         let reason = choice.reason
-        choice.keepUntilExit()
+        choice.keepUntilExit(after: sockets)
         let lockDescriptor = lock.keepUntilExit()
         try follow(&follower)
         for worker in workers { try worker.release() }

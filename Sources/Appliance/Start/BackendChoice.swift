@@ -34,8 +34,8 @@ struct BackendChoice: ~Copyable {
         }
     }
 
-    consuming func keepUntilExit() {
-        if let hook { hook.keepUntilExit() }
+    consuming func keepUntilExit(after others: [Int32]) {
+        if let hook { hook.keepUntilExit(after: others) }
     }
 
     /// Checks and makes whatever the backend needs beyond sockets.
@@ -44,6 +44,9 @@ struct BackendChoice: ~Copyable {
     ) throws(Failure) -> DropHook? {
         if backend.traits.needsInterfaces {
             try requireEthernet(interfaces, for: backend, configuration)
+        }
+        if backend.traits.getsMergedPackets {
+            try requireSinglePackets(interfaces, for: backend, configuration)
         }
         guard backend.traits.usesDropHook else { return nil }
         do throws(IOFailure) {
@@ -83,6 +86,19 @@ struct BackendChoice: ~Copyable {
                         + "\(IOBackend.fallback.rawValue) can")
             }
         }
+    }
+
+    private static func requireSinglePackets(
+        _ interfaces: [String], for backend: IOBackend, _ configuration: Configuration
+    ) throws(Failure) {
+        let merging = interfaces.compactMap(MergedPackets.init)
+        guard !merging.isEmpty else { return }
+        let remedies = merging.map { "`\($0.remedy)`" }.joined(separator: " and ")
+        throw configuration.failure(
+            blaming: "listen.io",
+            "\(backend.rawValue) would lose packets that interface "
+                + "\(merging.map(\.interface).joined(separator: ", ")) merges (GRO): "
+                + "\(remedies) ends that, or use \(IOBackend.fallback.rawValue)")
     }
 
     private static func makeHook(

@@ -49,5 +49,5 @@ struct GenevePort: ~Copyable {
         self.sink = sink
     }
 
-    consuming func keepUntilExit() { sink.keepUntilExit() }
+    consuming func keepUntilExit(after others: [Int32]) { sink.keepUntilExit(after: others) }
 }

@@ -251,8 +251,15 @@ struct sluice_prefix {
 // (AnyIP). Returns how many, or -errno; E2BIG for more than `room`.
 int sluice_local_prefixes(struct sluice_prefix *prefixes, int room);
 
+// Whether a feature of an interface is on, by its name as `ethtool -k` has it: 1, 0, or -errno; ENOENT
+// when the kernel has none of that name.
+int sluice_interface_has_feature(const char *name, const char *feature);
+
 // A TUN device without packet information, non-blocking: its descriptor, or -errno.
 int sluice_open_tun(const char *name);
+
+// A second descriptor for the same file, at least `lowest`, closed on exec; -1 and errno.
+int sluice_duplicate(int fd, int lowest);
 
 // Opens /dev/null for every closed descriptor of 0, 1 and 2, so that no socket becomes one.
 void sluice_hold_standard_descriptors(void);

@@ -116,6 +116,13 @@ package enum Settings {
             "When the outer UDP checksum is verified (io: packet and raw; with udp the kernel does).",
             details: "rewrites: of packets that a rule rewrites."),
         Setting(
+            "geneve.outer-ttl", .variable("outer-ttl"),
+            .choice(["decrement": false, "keep": true]), at: \.run.settings.keepsOuterTTL, .live,
+            "The outer time to live of answers: one less than it came with, or the same.",
+            details:
+                "With keep, appliances that answer each other do so for ever, where the network does not take one off."
+        ),
+        Setting(
             "mtu", .variable("mtu"), .number(68...65_000), at: \.run.mtu, .live,
             "Largest inner packet sent, bytes.",
             unsaid: "but at most what the interface carries"),

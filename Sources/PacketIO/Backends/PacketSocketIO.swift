@@ -12,7 +12,8 @@ import Wire
         socket: SocketKind(
             family: AF_PACKET, type: Int32(SOCK_RAW.rawValue), protocolNumber: 0,
             name: "a packet socket"),
-        steersByCPU: true, needsInterfaces: true, usesDropHook: true, takesPort: false,
+        steersByCPU: true, needsInterfaces: true, usesDropHook: true,
+        getsMergedPackets: true, takesPort: false,
         offersAllToEach: false, slotOverhead: PacketReceiveRing.networkOffset,
         memory: { frames, frameSize, _ in
             let shape = PacketReceiveRing.Shape(frames: frames, frameSize: frameSize)

@@ -12,7 +12,8 @@ import Wire
         socket: SocketKind(
             family: AF_INET, type: Int32(SOCK_RAW.rawValue), protocolNumber: Int32(IPPROTO_UDP),
             name: "a raw socket"),
-        steersByCPU: false, needsInterfaces: false, usesDropHook: false, takesPort: false,
+        steersByCPU: false, needsInterfaces: false, usesDropHook: false,
+        getsMergedPackets: true, takesPort: false,
         offersAllToEach: true, slotOverhead: BurstReceiver.headroom,
         memory: BurstReceiver.memory, follow: RawSocketIO.follow)
 

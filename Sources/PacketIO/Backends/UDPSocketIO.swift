@@ -12,7 +12,8 @@ import Wire
         socket: SocketKind(
             family: AF_INET, type: Int32(SOCK_DGRAM.rawValue), protocolNumber: 0,
             name: "a UDP socket"),
-        steersByCPU: true, needsInterfaces: false, usesDropHook: false, takesPort: true,
+        steersByCPU: true, needsInterfaces: false, usesDropHook: false,
+        getsMergedPackets: false, takesPort: true,
         offersAllToEach: false, slotOverhead: BurstReceiver.headroom,
         memory: BurstReceiver.memory, follow: UDPSocketIO.follow)
 

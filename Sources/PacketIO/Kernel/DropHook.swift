@@ -45,8 +45,10 @@ public struct DropHook: ~Copyable {
         self.socket = socket
     }
 
-    /// The hook goes when the process ends.
-    public consuming func keepUntilExit() { socket.keepUntilExit() }
+    /// The hook goes when the process ends, after these sockets.
+    public consuming func keepUntilExit(after others: [Int32]) {
+        socket.keepUntilExit(after: others)
+    }
 
     private static func batch(
         _ table: String, _ interfaces: [String], _ addresses: [UInt32], looksUp: Bool

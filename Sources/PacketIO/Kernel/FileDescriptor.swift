@@ -11,6 +11,13 @@ public struct FileDescriptor: ~Copyable {
     /// Leaves the descriptor open until the process ends.
     public consuming func keepUntilExit() { discard self }
 
+    /// The same, and then it is closed after `others`: the end of a process closes descriptors in
+    /// ascending order, and a file with its last one.
+    public consuming func keepUntilExit(after others: [Int32]) {
+        if let last = others.max() { _ = sluice_duplicate(raw, last + 1) }
+        discard self
+    }
+
     /// A socket, closed on exec.
     public static func socket(
         _ family: Int32, _ type: Int32, _ number: Int32, _ what: String

@@ -23,6 +23,9 @@ public struct LocalAddresses: Equatable, Sendable {
     /// Broadcast addresses within the prefixes: not ours.
     public let exceptions: [UInt32]
 
+    /// The most entries of that table that are read.
+    public static let limit = 4096
+
     public var count: Int { single.count + prefixes.count + exceptions.count }
 
     public init(single: [UInt32], prefixes: [AddressPrefix] = [], exceptions: [UInt32] = []) {
@@ -49,7 +52,7 @@ public struct LocalAddresses: Equatable, Sendable {
     }
 
     private static func read() throws(IOFailure) -> [(prefix: AddressPrefix, isBroadcast: Bool)] {
-        var entries = [sluice_prefix](repeating: sluice_prefix(), count: 4096)
+        var entries = [sluice_prefix](repeating: sluice_prefix(), count: limit)
         // Sound: the array has the room that is passed with it.
         let count = unsafe sluice_local_prefixes(&entries, Int32(entries.count))
         guard count >= 0 else { throw IOFailure("list addresses", errno: -count) }

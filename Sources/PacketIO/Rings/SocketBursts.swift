@@ -184,6 +184,10 @@ public struct SocketOptions: Sendable {
         // The device's MTU counts, not a path MTU that some ICMP claimed: with DF clear the
         // kernel would fragment, and we never emit a fragment. Too long is EMSGSIZE.
         try socket.set(Int32(IPPROTO_IP), IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER")
+        // Without it the kernel says "sent" of what a full queueing discipline has dropped (ip(7)). What it
+        // then keeps to tell of packets too long is read by nobody: no room for it.
+        try socket.set(Int32(IPPROTO_IP), IP_RECVERR, 1, "IP_RECVERR")
+        try socket.set(SOL_SOCKET, SO_RCVBUF, 1, "SO_RCVBUF")
         self.socket = socket
         names = FixedTable(count: options.burst, repeating: sockaddr_in())
         for i in 0..<options.burst {

@@ -45,5 +45,9 @@ public struct PortSink: ~Copyable {
     public consuming func close() {}
 
     /// The sink outlives everything: it goes when the process ends.
-    public consuming func keepUntilExit() { socket.keepUntilExit() }
+    ///
+    /// - Parameter others: sockets that it outlives.
+    public consuming func keepUntilExit(after others: [Int32] = []) {
+        socket.keepUntilExit(after: others)
+    }
 }

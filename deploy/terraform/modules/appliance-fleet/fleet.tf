@@ -34,9 +34,15 @@ locals {
     "",
   ])
 
+  # The load balancer's nodes stand in these subnets. A text that says who may send has the last word.
+  allow_sources = can(yamldecode(var.configuration).listen["allow-sources"]) ? [] : sort([
+    for subnet in var.subnets : subnet.cidr
+  ])
+
   user_data = templatefile("${path.module}/templates/user-data.yaml.tftpl", {
     configuration = local.configuration
     package       = var.package
+    allow_sources = join(",", local.allow_sources)
     # systemd kills a service that stops for longer: this must be more than it may drain.
     stop_timeout = var.drain.timeout + 30
     lifecycle_script = templatefile("${path.module}/templates/lifecycle.sh.tftpl", {

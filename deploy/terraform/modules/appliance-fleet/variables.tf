@@ -207,7 +207,7 @@ variable "package" {
 }
 
 variable "configuration" {
-  description = "The configuration file as text: policy, flows and whatever else differs from the defaults. Without health and drain, which come from variables of their own. Empty forwards everything."
+  description = "The configuration file as text: policy, flows and whatever else differs from the defaults. Without health and drain, which come from variables of their own. Without listen.allow-sources, packets are taken from the subnets alone. Empty forwards everything."
   type        = string
   default     = ""
 
@@ -322,7 +322,7 @@ variable "alarm_drop_reasons" {
     condition = length(setsubtract(var.alarm_drop_reasons, [
       "aws_options", "default", "flow_table_full", "fragment", "geneve_control", "geneve_critical_option",
       "geneve_malformed", "geneve_protocol", "geneve_version", "inner_header_checksum", "inner_malformed",
-      "outer_checksum", "outer_malformed", "processor", "rule", "send", "source_not_allowed", "too_big", "unknown_tcp",
+      "outer_checksum", "outer_malformed", "outer_ttl", "processor", "rule", "send", "source_not_allowed", "too_big", "unknown_tcp",
     ])) == 0
     error_message = "Each entry is a label `reason` of sluice_packets_dropped_total."
   }

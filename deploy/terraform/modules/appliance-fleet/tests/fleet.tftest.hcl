@@ -63,6 +63,10 @@ run "defaults" {
     error_message = "TimeoutStopSec must be above drain.timeout."
   }
   assert {
+    condition     = strcontains(local.user_data, "\n      Environment=SLUICE_ALLOW_SOURCES=${join(",", sort([for subnet in var.subnets : subnet.cidr]))}\n")
+    error_message = "Only the load balancer's subnets may send."
+  }
+  assert {
     condition     = yamldecode(local.user_data).packages[0] == "amazon-cloudwatch-agent"
     error_message = "The user data must be YAML."
   }
@@ -96,7 +100,7 @@ run "choices" {
       url    = "s3://releases/sluice.rpm"
       sha256 = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
     }
-    configuration = "# as written\nmtu: 1500\nlisten: { workers: 2 }\n"
+    configuration = "# as written\nmtu: 1500\nlisten: { workers: 2, allow-sources: 10.0.0.0/8 }\n"
   }
 
   assert {
@@ -126,6 +130,10 @@ run "choices" {
   assert {
     condition     = yamldecode(local.configuration).listen.workers == 2 && strcontains(local.configuration, "# as written") && yamldecode(local.configuration).drain.minimum == "0s"
     error_message = "The caller's text and the sections of the module make one file."
+  }
+  assert {
+    condition     = !strcontains(local.user_data, "SLUICE_ALLOW_SOURCES")
+    error_message = "The caller's allow-sources has the last word."
   }
   assert {
     condition     = aws_autoscaling_lifecycle_hook.terminate.heartbeat_timeout <= 7200
