@@ -70,7 +70,7 @@ int sluice_connect_notify(const char *name) {
     return -e;
 }
 
-int sluice_listen_unix(const char *path) {
+int sluice_listen_unix(const char *path, uint64_t *inode) {
     struct sockaddr_un a;
     int fd = unix_address(&a, path);
     if (fd < 0) return fd;
@@ -83,13 +83,19 @@ int sluice_listen_unix(const char *path) {
     int failed = bind(fd, (struct sockaddr *)&a, sizeof a) != 0;
     int e = errno;
     umask(mask);
-    if (!failed && listen(fd, 16) != 0) {
+    if (!failed && (listen(fd, 128) != 0 || lstat(path, &s) != 0)) {
         failed = 1;
         e = errno;
     }
+    *inode = (uint64_t)s.st_ino;
     if (!failed) return fd;
     close(fd);
     return -e;
+}
+
+void sluice_unlink_unix(const char *path, uint64_t inode) {
+    struct stat s;
+    if (lstat(path, &s) == 0 && S_ISSOCK(s.st_mode) && (uint64_t)s.st_ino == inode) unlink(path);
 }
 
 int sluice_peer_uid(int fd) {

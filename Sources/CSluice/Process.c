@@ -3,6 +3,9 @@
 #include "CSluice.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 int sluice_signal_descriptor(const int *signals, int count) {
@@ -39,3 +42,27 @@ void sluice_write_error_line(const char *line, size_t length) {
 }
 
 int sluice_output_is_written(void) { return fflush(stdout) == 0 && !ferror(stdout); }
+
+int sluice_error_is_journal(void) {
+    const char *name = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat s;
+    return name && sscanf(name, "%llu:%llu", &device, &inode) == 2 && fstat(2, &s) == 0 && s.st_dev == device &&
+           s.st_ino == inode;
+}
+
+void sluice_lower_thread_priority(int nice) {
+    // On Linux the call is about one thread, whatever POSIX says of processes (setpriority(2)).
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+}
+
+static int argument_count;
+static char **arguments;
+
+// glibc hands a constructor what it hands main().
+__attribute__((constructor)) static void keep_arguments(int count, char **values) {
+    argument_count = count;
+    arguments = values;
+}
+
+const char *sluice_argument(int index) { return index < argument_count ? arguments[index] : NULL; }

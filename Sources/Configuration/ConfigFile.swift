@@ -1,5 +1,6 @@
 import Dataplane
 import RuleEngine
+import Support
 
 /// The YAML file, read strictly: unknown keys, wrong types and impossible values are errors with
 /// file, line, what was found and what was expected.
@@ -15,14 +16,24 @@ public enum ConfigFile {
     package static func read(_ path: String, for processor: ProcessorShape) throws(ConfigErrors)
         -> Configuration
     {
-        let configuration = try parse(try text(of: path), path: path, for: processor)
+        let configuration = try load(path, for: processor)
         let conflicts = Conflict.all(in: configuration)
         guard conflicts.isEmpty else { throw ConfigErrors(conflicts.map(\.text)) }
         return configuration
     }
 
-    static func text(of path: String) throws(ConfigErrors) -> String {
-        let bytes = try FileBytes.readText(path, limit: limit)
+    /// Each value on its own, as `parse`.
+    static func load(_ path: String, for processor: ProcessorShape) throws(ConfigErrors)
+        -> Configuration
+    {
+        let bytes = try FileBytes.read(path, limit: limit)
+        var configuration = try parse(text(bytes, path), path: path, for: processor)
+        configuration.fileDigest = SHA256.hexadecimal(of: bytes)
+        return configuration
+    }
+
+    private static func text(_ whole: [UInt8], _ path: String) throws(ConfigErrors) -> String {
+        let bytes = FileBytes.withoutMark(whole)
         guard let text = String(validating: bytes, as: UTF8.self) else {
             let lines = bytes.split(separator: 10, omittingEmptySubsequences: false)
             let wrong = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
@@ -46,8 +57,8 @@ public enum ConfigFile {
             ])
         }
         let problems = Problems(path: path)
-        let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
-        var reader = ConfigReader(path: path, folder: folder, processor: processor)
+        var reader = ConfigReader(
+            path: path, folder: SetFolder(of: path), processor: processor)
         reader.read(
             ConfigField(node: root, name: "", problems: problems), into: &configuration)
         guard problems.isEmpty else { throw problems.errors }

@@ -31,8 +31,7 @@ public struct ConfigLoader: Sendable {
         try options.checkVariables()
         var configuration = Configuration()
         if let path {
-            configuration = try ConfigFile.parse(
-                ConfigFile.text(of: path), path: path, for: processor)
+            configuration = try ConfigFile.load(path, for: processor)
         } else {
             _ = try configuration.processor.read(policy: nil, processor.read)
         }

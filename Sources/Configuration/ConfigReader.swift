@@ -1,8 +1,8 @@
 /// Reads a file: settings by their table, and the sections that have readers of their own.
 struct ConfigReader {
     let path: String
-    /// Where `@file` names are looked up: the folder of the config file, with its slash.
-    let folder: String
+    /// Where `@file` names are looked up: beside the config file.
+    let folder: SetFolder
     /// Whose configuration it is.
     let processor: ProcessorShape
 
@@ -21,6 +21,7 @@ struct ConfigReader {
         if let field = fields["processor"] {
             configuration.processor = ProcessorSection(field.node, path: path)
         }
+        configuration.sets = folder.files
         _ = configuration.processor.read(policy: nil, root.problems, processor.read)
     }
 

@@ -12,6 +12,10 @@ public struct Configuration: Sendable {
     public var logFormat = LogFormat.text
     /// Path of the config file; nil without one.
     package var file: String?
+    /// SHA-256 of that file, in hexadecimal digits.
+    package var fileDigest: String?
+    /// Paths of the sets that rules name.
+    package var sets: [String] = []
     /// Path of the control socket; nil = the default one.
     package var control: String?
     /// Where each setting that somebody gave was given, by its name in the table.

@@ -12,7 +12,10 @@ enum FileBytes {
 
     /// As `read`, without the byte order mark that some editors put in front of UTF-8.
     static func readText(_ path: String, limit: Int) throws(ConfigErrors) -> ArraySlice<UInt8> {
-        let bytes = try read(path, limit: limit)
-        return bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+        withoutMark(try read(path, limit: limit))
+    }
+
+    static func withoutMark(_ bytes: [UInt8]) -> ArraySlice<UInt8> {
+        bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
     }
 }

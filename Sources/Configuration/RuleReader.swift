@@ -5,7 +5,7 @@ import Wire
 /// Reads one rule of the list `rules`.
 struct RuleReader {
     /// Where `@file` is looked up, with its slash.
-    let folder: String
+    let folder: SetFolder
 
     private static let actions = ConfigField.oneOf(ActionWord.names)
 

@@ -47,6 +47,8 @@ public struct RunOptions: Sendable {
     public var bypassesQdisc = true
     public var health = ListenAddress(address: 0, port: 8080)
     public var healthTCP: ListenAddress?
+    /// Of `/metrics` and `/status`; nil: with `/health`.
+    public var admin: ListenAddress?
     public var drain = DrainLimits()
     /// Without `allowedSources`.
     public var settings = PathSettings()

@@ -106,31 +106,66 @@ import Synchronization
             amount)
     }
 
-    // ---- Endpoints: a small open-addressed table of {used, id, forwarded, dropped}.
+    // ---- Endpoints: a small open-addressed table of {standing, id, forwarded, dropped}.
+    //
+    // An entry's standing, 0 = free, grows with the trains of packets of its endpoint; each train of
+    // one that finds no room costs the least of those in its way one. So ids that somebody made up
+    // give way to endpoints with traffic, and those stay (Misra and Gries, Finding repeated elements).
 
     @inlinable static var endpointWords: Int { 4 }
     @inlinable static var endpointTableWords: Int { endpointCapacity * endpointWords }
+    @inlinable static var firstStanding: UInt64 { 64 }
+    @inlinable static var highestStanding: UInt64 { 4096 }
 
     /// The entry of an endpoint (its first word), made on first sight. The last one takes all that
-    /// find no room.
+    /// find no room, and the counts of those that gave way.
     @inlinable
     public func endpointEntry(_ id: UInt64) -> Int {
         let last = CounterBlock.endpointCapacity &- 1
         let home = Int(truncatingIfNeeded: (id &* 0x9E37_79B9_7F4A_7C15) &>> 58) % last
         var entry = home
+        var least = UInt64.max
+        var weakest = 0
         for _ in 0..<8 {
             let word = endpoints &+ entry &* CounterBlock.endpointWords
-            if unsafe words[word].load(ordering: .relaxed) == 0 {
+            let standing = unsafe words[word].load(ordering: .relaxed)
+            if standing == 0 {
                 unsafe words[word &+ 1].store(id, ordering: .relaxed)
                 // Readers see the id before they see the entry in use.
-                unsafe words[word].store(1, ordering: .releasing)
+                unsafe words[word].store(CounterBlock.firstStanding, ordering: .releasing)
                 return word
             }
-            if unsafe words[word &+ 1].load(ordering: .relaxed) == id { return word }
+            if unsafe words[word &+ 1].load(ordering: .relaxed) == id {
+                let more = min(standing &+ 1, CounterBlock.highestStanding)
+                unsafe words[word].store(more, ordering: .relaxed)
+                return word
+            }
+            if standing < least { (least, weakest) = (standing, word) }
             entry = entry &+ 1 == last ? 0 : entry &+ 1
         }
-        let word = endpoints &+ last &* CounterBlock.endpointWords
-        unsafe words[word].store(2, ordering: .releasing)
+        if least == 1 { return displace(weakest, id) }
+        unsafe words[weakest].store(least &- 1, ordering: .relaxed)
+        return shared()
+    }
+
+    /// The entry of all that have none of their own.
+    @inlinable
+    func shared() -> Int {
+        let word = endpoints &+ (CounterBlock.endpointCapacity &- 1) &* CounterBlock.endpointWords
+        unsafe words[word].store(1, ordering: .releasing)
+        return word
+    }
+
+    /// Gives an entry to another endpoint; what it has counted goes to the shared one. A reader that
+    /// sees a part of that sees the entry free, or another id, when it looks again.
+    @inlinable @inline(never)
+    func displace(_ word: Int, _ id: UInt64) -> Int {
+        let shared = shared()
+        for i in 2...3 { addWord(shared &+ i, unsafe words[word &+ i].load(ordering: .relaxed)) }
+        unsafe words[word].store(0, ordering: .relaxed)
+        unsafe words[word &+ 1].store(id, ordering: .releasing)
+        for i in 2...3 { unsafe words[word &+ i].store(0, ordering: .releasing) }
+        unsafe words[word].store(1, ordering: .releasing)
         return word
     }
 
@@ -173,12 +208,20 @@ import Synchronization
     public func readEndpoints() -> [EndpointCount] {
         (0..<CounterBlock.endpointCapacity).compactMap { entry in
             let word = endpoints + entry * CounterBlock.endpointWords
-            let used = unsafe words[word].load(ordering: .acquiring)
-            guard used != 0 else { return nil }
-            return EndpointCount(
-                endpoint: used == 1 ? readWord(word + 1) : nil,
-                forwarded: readWord(word + 2), dropped: readWord(word + 3))
+            guard readNow(word) != 0 else { return nil }
+            let id = readNow(word + 1)
+            let count = EndpointCount(
+                endpoint: entry == CounterBlock.endpointCapacity - 1 ? nil : id,
+                forwarded: readNow(word + 2), dropped: readNow(word + 3))
+            // It went to another endpoint meanwhile.
+            guard readNow(word) != 0, readNow(word + 1) == id else { return nil }
+            return count
         }
+    }
+
+    /// What is read later is not older.
+    private func readNow(_ index: Int) -> UInt64 {
+        unsafe words[index].load(ordering: .acquiring)
     }
 
     private func readWord(_ index: Int) -> UInt64 {

@@ -60,7 +60,7 @@ struct GatewayCommand: ParsableCommand {
     /// A usage error is one line here, as every other error is.
     static func main() {
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(Arguments.given)
             try command.run()
         } catch {
             guard exitCode(for: error) == .validationFailure, !(error is ExitCode) else {

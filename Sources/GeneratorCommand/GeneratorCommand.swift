@@ -20,7 +20,7 @@ struct GeneratorCommand: ParsableCommand {
     /// A usage error is one line here, as every other error is.
     static func main() {
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(Arguments.given)
             try command.run()
         } catch let failure as Failure {
             say(failure.description)

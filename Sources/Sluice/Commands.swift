@@ -12,19 +12,17 @@ struct Program {
     let builtIn: WorkerBody
 
     /// As it was called.
-    static var name: String {
-        CommandLine.arguments.first?.split(separator: "/").last.map(String.init) ?? "sluice"
-    }
+    static var name: String { Arguments.program ?? "sluice" }
 
     func runAndExit() -> Never {
         StandardDescriptors.hold()
         let name = Program.name
-        guard CommandLine.arguments.count > 1 else {
+        guard !Arguments.given.isEmpty else {
             Failure(.usage, "say what to do: run, check, reload or version (see \(name) help)")
                 .printAndExit(program: name)
         }
         do {
-            var command = try Root.parseAsRoot()
+            var command = try Root.parseAsRoot(Arguments.given)
             switch command {
             case let run as Run: try run.run(self)
             case let check as Check: try check.run(self)
@@ -77,6 +75,7 @@ struct Run: ParsableCommand {
     @Flag(help: .setting("busy-poll")) var busyPoll = false
     @Option(help: .setting("health")) var health: String?
     @Option(help: .setting("health-tcp")) var healthTcp: String?
+    @Option(help: .setting("admin")) var admin: String?
     @Option(help: .setting("drain-minimum")) var drainMinimum: String?
     @Option(help: .setting("drain-timeout")) var drainTimeout: String?
     @Option(help: .setting("control")) var control: String?
@@ -91,7 +90,8 @@ struct Run: ParsableCommand {
         let given = [
             "config": config, "address": address, "io": io, "workers": workers, "cpus": cpus,
             "steer": steer, "health": health, "health-tcp": healthTcp,
-            "drain-minimum": drainMinimum, "drain-timeout": drainTimeout, "control": control,
+            "admin": admin, "drain-minimum": drainMinimum, "drain-timeout": drainTimeout,
+            "control": control,
             "log-level": logLevel, "log-format": logFormat,
         ]
         for (name, value) in given { flags[name] = value }

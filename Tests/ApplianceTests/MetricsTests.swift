@@ -129,6 +129,27 @@ struct MetricsTests {
         #expect(reloads[1]["labels"] as? [String: String] == ["result": "failure"])
     }
 
+    @Test func `the file in force and the last reload are told`() throws {
+        var readings = readings()
+        #expect(!MetricsText.render(readings).contains("sluice_config_info{"))
+        readings.reloads.digest = "abc"
+        readings.reloads.path = "/etc/sluice.yaml"
+        readings.reloads.lastTime = 1.5
+        readings.reloads.lastErrors = ["wrong"]
+        readings.workers[0].flowCapacity = 64
+        let lines = MetricsText.render(readings).split(separator: "\n")
+        for line in [
+            "sluice_config_info{sha256=\"abc\"} 1",
+            "sluice_config_last_reload_timestamp_seconds 1.5",
+            "sluice_flows_capacity{worker=\"0\"} 64", "sluice_healthy 1",
+        ] { #expect(lines.contains(Substring(line)), "\(line)") }
+        let status = try JSONSerialization.jsonObject(with: Data(StatusJSON.status(readings).utf8))
+        let config = try #require((status as? [String: Any])?["config"] as? [String: Any])
+        #expect(config["path"] as? String == "/etc/sluice.yaml")
+        let reload = try #require(config["last_reload"] as? [String: Any])
+        #expect(reload["errors"] as? [String] == ["wrong"])
+    }
+
     @Test func `every counter of a worker is a metric once, or part of another`() {
         let names = Metrics.all(processorCounters: []).map(\.name)
         for metric in CounterID.allCases.compactMap(\.metric) {

@@ -47,6 +47,31 @@ struct ReloadTests {
         }
     }
 
+    /// `BlogPolicy` has a rule of that name, too.
+    @Test func `rules of one name are one series`() throws {
+        let name = try #require(BlogPolicy.ruleNames.first)
+        try withFile(
+            "policy: { rules: [{ name: \(name), action: count }, { name: b, action: count }] }\n"
+        ) { path in
+            let shape = ProcessorShape(Chain<BlogPolicy, Rules>.self)
+            let loader = ConfigLoader(
+                path: path, flags: [:], environment: [:], processor: shape)
+            let control = ConfigurationControl(
+                loader: loader, processor: shape, try loader.load())
+            try control.start(workers: 1, settings: PathSettings())
+            let thread = try WorkerThread(
+                index: 0, cpu: 0, processor: shape, first: control.snapshot)
+            thread.counters.addRuleHit(0)
+            let rules = Gauges(
+                backend: .udp, workers: [thread], processor: shape, configuration: control,
+                interfaces: [], flowCapacity: 64
+            ).read().rules
+            #expect(Set(rules.map(\.name)).count == rules.count)
+            #expect(rules.first { $0.name == name }?.hits == 1)
+            #expect(Set(rules.map(\.name)) == Set(BlogPolicy.ruleNames + ["b"]))
+        }
+    }
+
     @Test func `many mistakes are told up to a hundred, long ones cut`() {
         let errors = ConfigErrors((0..<250).map { "\($0) " + String(repeating: "x", count: 5000) })
         #expect(errors.lines.count == 101)

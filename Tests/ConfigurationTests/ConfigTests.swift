@@ -384,4 +384,16 @@ struct ConfigTests {
         defer { try? FileManager.default.removeItem(atPath: path) }
         #expect(try PrefixFile.read(path).count == 100_000)
     }
+
+    @Test func `a set that many rules name is read once`() throws {
+        let path = FileManager.default.temporaryDirectory
+            .appending(path: "set-\(UInt64.random(in: .min ... .max))").path()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try "192.0.2.0/24\n".write(toFile: path, atomically: true, encoding: .utf8)
+        let folder = SetFolder(of: "/etc/sluice.yaml")
+        let first = try folder.read(path)
+        try FileManager.default.removeItem(atPath: path)
+        #expect(try folder.read(path) == first)
+        #expect(folder.files == [path])
+    }
 }

@@ -30,6 +30,7 @@ struct SettingTests {
             ["0.0.0.0:8080", "127.0.0.1:81"], ["8080", "1.2.3.4:0", "1.2.3.4:+80"]
         ),
         "health.tcp": (["none", "127.0.0.1:82"], ["off", "localhost:82", "1.2.3.4:65536"]),
+        "health.admin": (["none", "127.0.0.1:82"], ["off", "localhost:82", "1.2.3.4:65536"]),
         "drain.minimum": (["0", "30", "30s", "500ms", "1m"], ["-1", "soon", "1e1", "25h"]),
         "drain.idle": (["5", "0.5s", "5m"], ["0x10", "1d", "-5s"]),
         "drain.timeout": (["350", "2h", "24h"], ["forever", "86401"]),
@@ -252,6 +253,16 @@ struct ConflictTests {
         #expect(
             refusal("health: { tcp: \"0.0.0.0:81\" }", [:], ["SLUICE_HEALTH": "0.0.0.0:81"])
                 == "78 FILE:1: health.tcp: port 81 is that of SLUICE_HEALTH: they need two ports")
+    }
+
+    @Test func `the admin port is one of its own`() {
+        #expect(
+            refusal(nil, ["admin": "127.0.0.1:8080"])
+                == "64 --admin: port 8080 is that of health.address: they need two ports")
+        #expect(
+            refusal("health: { tcp: \"0.0.0.0:81\", admin: \"0.0.0.0:81\" }", [:])
+                == "FILE:1: health.admin: port 81 is that of health.tcp: they need two ports"
+        )
     }
 
     @Test func `split flows are refused wherever steering is given`() {

@@ -364,4 +364,28 @@ struct EndpointCounterTests {
         #expect(counts.map(\.dropped).reduce(0, +) == UInt64(endpoints))
         #expect(counts.count > CounterBlock.endpointCapacity / 2, "most entries are put to use")
     }
+
+    @Test func `ids that somebody made up give way to endpoints with traffic`() throws {
+        let counters = try CounterBlock(rules: 0, node: -1)
+        var random = SplitMix64(seed: 1)
+        func count(_ endpoint: UInt64, isForwarded: Bool = true) {
+            counters.addEndpoint(counters.endpointEntry(endpoint), isForwarded: isForwarded)
+        }
+        func others() -> UInt64 {
+            counters.readEndpoints().first { $0.endpoint == nil }?.forwarded ?? 0
+        }
+        for _ in 0..<10_000 { count(random.next()) }
+        var seen = others()
+        for round in 1...3000 {
+            count(7)
+            count(8, isForwarded: false)
+            if round % 3 == 0 { count(random.next()) }
+            #expect(others() >= seen, "totals never fall")
+            seen = others()
+        }
+        let counts = counters.readEndpoints()
+        let real = counts.filter { $0.endpoint == 7 || $0.endpoint == 8 }
+        #expect(real.count == 2 && real.allSatisfy { $0.forwarded + $0.dropped > 2800 })
+        #expect(counts.reduce(0) { $0 + $1.forwarded + $1.dropped } == 17_000)
+    }
 }

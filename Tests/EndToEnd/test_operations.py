@@ -178,6 +178,8 @@ LATER_NAMES = """
     rule_hits_total endpoint_packets_total flow_cookie_changes_total burst_packets
     worker_busy_ratio config_generation config_reloads_total config_last_reload_success
     nic_allowance_exceeded nic_allowance_exceeded_total
+    config_info config_last_reload_timestamp_seconds flows_capacity healthy policy_memory_bytes
+    reload_duration_seconds
 """.split()
 # Beyond the appendix; a new one is entered here and in CHANGELOG.
 ADDED_NAMES = ["receive_errors_total", "events_emitted_total", "events_lost_total"]

@@ -209,6 +209,17 @@ def test_a_client_that_reads_nothing_holds_nobody(fresh, control, config):
         client.close()
 
 
+def test_everyone_who_asks_at_once_gets_an_answer(fresh, control, config):
+    start(fresh, config(rules(DROP)), control)
+    clients = [connect(control) for _ in range(40)]
+    for client in clients:
+        client.sendall(b'{"command": "reload"}\n')
+    assert all(read_reply(client)["ok"] for client in clients)
+    for client in clients:
+        client.close()
+    assert fresh.metrics().total("sluice_config_reloads_total", result="success") < 40
+
+
 def test_another_user_is_not_served(fresh, control, config):
     start(fresh, config(rules(DROP)), control)
     control.chmod(0o666)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from conftest import BACKENDS
-from lab import BIN, check_refusal, wait_until
+from lab import BIN, check_refusal, run, wait_until
 from packets import geneve, outer, udp4
 
 
@@ -79,3 +79,10 @@ def test_no_other_program_takes_the_tcp_health_port_during_a_drain(fresh):
     assert taken.wait() != 0, "the port was free to take"
     program.send_signal(signal.SIGINT)
     assert program.wait() == 0
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["check", "rules.yaml"]], ids=lambda a: a[0])
+def test_without_proc_the_program_reads_its_arguments(tmp_path, arguments):
+    (tmp_path / "rules.yaml").write_text("policy: {}\n")
+    script = 'mount -t tmpfs none /proc && exec "$@"'
+    run("unshare", "-m", "sh", "-c", script, "sh", BIN / "sluice", *arguments, cwd=tmp_path)

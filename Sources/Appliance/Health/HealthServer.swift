@@ -3,34 +3,56 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
-/// The health port: `/health`, `/metrics` and `/status` over HTTP/1.1, read-only.
+/// An HTTP/1.1 port, read-only: `/health`, and `/metrics` and `/status` unless they have a port of
+/// their own.
 ///
-/// SwiftNIO parses HTTP on one thread of its own, away from the packet path. A client gets one
-/// answer and is disconnected; a slow or idle one has a few seconds, a talkative one a few
-/// kilobytes, and when too many are connected the oldest goes: no client can keep a probe out.
+/// SwiftNIO parses HTTP on one thread of its own, away from the packet path, and nothing on that
+/// thread takes long. A client gets one answer and is disconnected; a slow or idle one has a few
+/// seconds, a talkative one a few kilobytes, and when too many are connected the oldest goes: no
+/// client can keep a probe out.
 final class HealthServer {
+    /// What a port has to tell.
+    struct Pages {
+        let gauges: Gauges
+        /// Nil where only health is told.
+        var renderer: PageRenderer?
+        /// What is said of a path that is none.
+        var others = "try /health, /metrics or /status\n"
+    }
+
+    /// A long page goes out in pieces, one client after the other, and a probe passes between them.
+    private static let sendBuffer = 128 << 10
+
     private let group: MultiThreadedEventLoopGroup
     private let channel: any Channel
 
     /// The port was bound before anything started, so that a busy one is known early.
-    init(_ socket: consuming ListenSocket, gauges: Gauges) throws {
+    init(_ socket: consuming ListenSocket, _ pages: Pages, mostClients: Int) throws {
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let clients = ClientList()
+        let clients = ClientList(most: mostClients)
         let bootstrap = ServerBootstrap(group: group)
+            // Without a descriptor for a client it waits, instead of trying again and again.
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
+                }
+            }
+            .childChannelOption(.socketOption(.so_sndbuf), value: HealthServer.sendBuffer)
+            .childChannelOption(.writeSpin, value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     clients.admit(channel)
                     let pipeline = channel.pipeline.syncOperations
-                    try pipeline.addHandler(ByteLimit())
+                    try pipeline.addHandler(FirstHead())
                     try pipeline.configureHTTPServerPipeline(
                         withPipeliningAssistance: false, withErrorHandling: true)
-                    try pipeline.addHandler(Responder(gauges: gauges))
+                    try pipeline.addHandler(Responder(pages))
                 }
             }
         let descriptor = socket.takeDescriptor()
         channel = try bootstrap.withBoundSocket(descriptor).wait()
         // A bound socket gets NIO's backlog of 128; listening again widens it.
-        listen(descriptor, 1024)
+        listen(descriptor, 4096)
     }
 
     func stop() {
@@ -39,39 +61,50 @@ final class HealthServer {
     }
 }
 
-/// The connected clients, oldest first. Used on one event loop only.
-private final class ClientList: @unchecked Sendable {
-    private static let limit = 256
-    private var channels: [any Channel] = []
-
-    func admit(_ channel: any Channel) {
-        channels.append(channel)
-        let id = ObjectIdentifier(channel)
-        channel.closeFuture.whenComplete { _ in
-            self.channels.removeAll { ObjectIdentifier($0) == id }
-        }
-        if channels.count > ClientList.limit {
-            channels[0].close(promise: nil)
-        }
-        // The whole exchange has five seconds: there is no idle client to wait for.
-        let deadline = channel.eventLoop.scheduleTask(in: .seconds(5)) {
-            channel.close(promise: nil)
-        }
-        channel.closeFuture.whenComplete { _ in deadline.cancel() }
-    }
-}
-
-/// Disconnects a client that sends more than a request can need.
-private final class ByteLimit: ChannelInboundHandler, Sendable {
+/// Lets through the head of a first request, and disconnects a client whose head is longer than a
+/// request can need. What comes behind it is nowhere parsed: hundreds of requests in one breath
+/// cost no more than one.
+private final class FirstHead: ChannelInboundHandler, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
     private static let limit = 16 * 1024
-    private let received = NIOLoopBoundCount()
+    // Touched by one event loop only.
+    private var received = 0
+    private var isOver = false
+    private var hasBegun = false
+    private var lineIsEmpty = true
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let isOver = received.value > ByteLimit.limit
-        received.value += unwrapInboundIn(data).readableBytes
-        guard received.value > ByteLimit.limit else { return context.fireChannelRead(data) }
-        if !isOver { refuse(context) }
+        guard !isOver else { return }
+        var bytes = unwrapInboundIn(data)
+        let view = bytes.readableBytesView
+        if let end = view.firstIndex(where: endsHead) {
+            isOver = true
+            bytes =
+                bytes.getSlice(
+                    at: bytes.readerIndex, length: end - view.startIndex + 1) ?? bytes
+        }
+        received += bytes.readableBytes
+        guard received > FirstHead.limit else {
+            return context.fireChannelRead(wrapInboundOut(bytes))
+        }
+        isOver = true
+        refuse(context)
+    }
+
+    /// The head ends with an empty line; those before it are skipped, and a line may end without
+    /// its CR (RFC 9112 §2.2).
+    private func endsHead(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "\r"): return false
+        case UInt8(ascii: "\n"):
+            defer { lineIsEmpty = true }
+            return lineIsEmpty && hasBegun
+        default:
+            hasBegun = true
+            lineIsEmpty = false
+            return false
+        }
     }
 
     /// Says why (RFC 6585 §5) and reads no more. Closing at once could take the answer back: what is
@@ -98,10 +131,10 @@ private final class Responder: ChannelInboundHandler, Sendable {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
-    private let gauges: Gauges
+    private let pages: HealthServer.Pages
     private let answers = NIOLoopBoundCount()
 
-    init(gauges: Gauges) { self.gauges = gauges }
+    init(_ pages: HealthServer.Pages) { self.pages = pages }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         // The head says all; a body is not read.
@@ -109,55 +142,77 @@ private final class Responder: ChannelInboundHandler, Sendable {
         // A connection gets one answer, however many requests came with the first.
         guard answers.value == 0 else { return }
         answers.value = 1
-        let answer = respond(to: request)
+        let isHead = request.method == .HEAD
+        guard let renderer = pages.renderer, let page = Responder.page(request) else {
+            return send(answer(to: request), isHead: isHead, context)
+        }
+        let context = NIOLoopBound(context, eventLoop: context.eventLoop)
+        renderer.render(page.page, on: context.eventLoop) { [self] body in
+            send(Answer(type: page.type, body: body), isHead: isHead, context.value)
+        }
+    }
+
+    private struct Answer {
+        var status = HTTPResponseStatus.ok
+        var type: String
+        var body: ByteBuffer
+
+        init(_ status: HTTPResponseStatus, type: String = "text/plain", _ text: String) {
+            self.init(status: status, type: type, body: ByteBuffer(string: text))
+        }
+
+        init(status: HTTPResponseStatus = .ok, type: String, body: ByteBuffer) {
+            (self.status, self.type, self.body) = (status, type, body)
+        }
+    }
+
+    private static let json = "application/json"
+
+    /// The page that a right request asks for, when it is a long one.
+    private static func page(
+        _ request: HTTPRequestHead
+    ) -> (page: PageRenderer.Page, type: String)? {
+        guard request.method == .GET || request.method == .HEAD, hasHost(request) else {
+            return nil
+        }
+        return switch path(of: request.uri) {
+        case "/metrics": (.metrics, "text/plain; version=0.0.4; charset=utf-8")
+        case "/status": (.status, json)
+        default: nil
+        }
+    }
+
+    /// To everything else.
+    private func answer(to request: HTTPRequestHead) -> Answer {
+        guard request.method == .GET || request.method == .HEAD else {
+            return Answer(.methodNotAllowed, "only GET here\n")
+        }
+        guard Responder.hasHost(request) else { return Answer(.badRequest, "one Host, please\n") }
+        switch Responder.path(of: request.uri) {
+        case "/health", "/":
+            let health = pages.gauges.health
+            return Answer(
+                health.isHealthy ? .ok : .serviceUnavailable, type: Responder.json,
+                StatusJSON.health(health))
+        default: return Answer(.notFound, pages.others)
+        }
+    }
+
+    /// Answers, then closes.
+    private func send(_ answer: Answer, isHead: Bool, _ context: ChannelHandlerContext) {
         var headers = HTTPHeaders()
         headers.add(name: "Content-Type", value: answer.type)
-        headers.add(name: "Content-Length", value: "\(answer.body.utf8.count)")
+        headers.add(name: "Content-Length", value: "\(answer.body.readableBytes)")
         headers.add(name: "Cache-Control", value: "no-store")
         headers.add(name: "Connection", value: "close")
         if answer.status == .methodNotAllowed { headers.add(name: "Allow", value: "GET, HEAD") }
         let head = HTTPResponseHead(version: .http1_1, status: answer.status, headers: headers)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
-        if request.method != .HEAD {
-            let body = context.channel.allocator.buffer(string: answer.body)
-            context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
-        }
+        if !isHead { context.write(wrapOutboundOut(.body(.byteBuffer(answer.body))), promise: nil) }
         let done = context.eventLoop.makePromise(of: Void.self)
         let channel = context.channel
         done.futureResult.whenComplete { _ in channel.close(promise: nil) }
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: done)
-    }
-
-    private struct Answer {
-        var status = HTTPResponseStatus.ok
-        var type = "application/json"
-        var body: String
-    }
-
-    private func respond(to request: HTTPRequestHead) -> Answer {
-        guard request.method == .GET || request.method == .HEAD else {
-            return Answer(status: .methodNotAllowed, type: "text/plain", body: "only GET here\n")
-        }
-        guard Responder.hasHost(request) else {
-            return Answer(status: .badRequest, type: "text/plain", body: "one Host, please\n")
-        }
-        switch Responder.path(of: request.uri) {
-        case "/health", "/":
-            let health = gauges.health
-            return Answer(
-                status: health.isHealthy ? .ok : .serviceUnavailable,
-                body: StatusJSON.health(health))
-        case "/metrics":
-            return Answer(
-                type: "text/plain; version=0.0.4; charset=utf-8",
-                body: MetricsText.render(gauges.read()))
-        case "/status":
-            return Answer(body: StatusJSON.status(gauges.read()))
-        default:
-            return Answer(
-                status: .notFound, type: "text/plain",
-                body: "try /health, /metrics or /status\n")
-        }
     }
 
     /// RFC 9112 §3.2: one Host in HTTP/1.1, and never two.

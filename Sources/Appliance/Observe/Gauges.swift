@@ -14,6 +14,8 @@ final class Gauges: Sendable {
     let configuration: ConfigurationControl
     private let interfaces: [String]
     private let unclaimed: UnclaimedPackets
+    /// Of each worker's table.
+    private let flowCapacity: Int
     let started = sluice_monotonic_ns()
     let isDraining = Atomic(false)
     /// Busy share of the last second, by worker; sampled by the control loop.
@@ -25,7 +27,8 @@ final class Gauges: Sendable {
 
     init(
         backend: IOBackend, workers: [WorkerThread], processor: ProcessorShape,
-        configuration: ConfigurationControl, interfaces: [String], unclaimed: UnclaimedPackets
+        configuration: ConfigurationControl, interfaces: [String], unclaimed: UnclaimedPackets,
+        flowCapacity: Int
     ) {
         self.backend = backend
         self.workers = workers
@@ -33,6 +36,7 @@ final class Gauges: Sendable {
         self.configuration = configuration
         self.interfaces = interfaces
         self.unclaimed = unclaimed
+        self.flowCapacity = flowCapacity
         busy = Mutex([Double](repeating: 0, count: workers.count))
     }
 
@@ -64,10 +68,7 @@ final class Gauges: Sendable {
         var readings = Readings()
         let ratios = busy.withLock { $0 }
         readings.workers = zip(workers, ratios).map { read($0, busy: $1) }
-        readings.rules = processor.ruleNames.enumerated().map { rule, name in
-            (name, workers.reduce(0) { $0 + $1.counters.readRule(rule) })
-        }
-        readings.rules += configuration.ruleHits
+        readings.rules = readRules()
         readings.reloads = configuration.reloads
         readings.snapshots = PolicySnapshot.live
         readings.processorCounters = ProcessorReading.names(processor.parts)
@@ -86,6 +87,7 @@ final class Gauges: Sendable {
         var reading = Readings.WorkerReading()
         reading.cpu = worker.cpu
         reading.generation = worker.link.generation
+        reading.flowCapacity = flowCapacity
         // Received last: a packet in flight may then count as received and not yet as decided,
         // never the other way round.
         for reason in DropReason.allCases { reading.drops[reason] = worker.counters.read(reason) }
@@ -105,6 +107,23 @@ final class Gauges: Sendable {
             }
         }
         return reading
+    }
+
+    /// Rules of the same name, of several parts of a chain or of one and the policy, count together.
+    private func readRules() -> [(name: String, hits: UInt64)] {
+        var rules = configuration.ruleHits
+        guard !processor.ruleNames.isEmpty else { return rules }
+        var places = Dictionary(uniqueKeysWithValues: rules.enumerated().map { ($1.name, $0) })
+        for (rule, name) in processor.ruleNames.enumerated() {
+            let hits = workers.reduce(0) { $0 + $1.counters.readRule(rule) }
+            if let place = places[name] {
+                rules[place].hits += hits
+            } else {
+                places[name] = rules.count
+                rules.append((name, hits))
+            }
+        }
+        return rules
     }
 
     private func readEndpoints() -> [Readings.EndpointReading] {

@@ -28,7 +28,18 @@ public struct LineLogHandler: LogHandler {
         case .json: line = LineLogHandler.json(time, event.level, text)
         }
         // The line is data, never a format string.
-        StandardError.write(line)
+        StandardError.write(line, LineLogHandler.priority(event.level))
+    }
+
+    private static func priority(_ level: Logger.Level) -> StandardError.Priority {
+        switch level {
+        case .trace, .debug: .debug
+        case .info: .info
+        case .notice: .notice
+        case .warning: .warning
+        case .error: .error
+        case .critical: .critical
+        }
     }
 
     private static func json(_ time: String, _ level: Logger.Level, _ text: String) -> String {

@@ -57,6 +57,13 @@ extension Metric {
         Metric(kind, name, help) { [Sample(value: .count(value($0)))] }
     }
 
+    /// One value with a fraction, a gauge.
+    static func number(
+        _ name: String, _ help: String, _ value: @escaping @Sendable (Readings) -> Double
+    ) -> Metric {
+        Metric(.gauge, name, help) { [Sample(value: .number(value($0)))] }
+    }
+
     /// One value for each worker.
     static func perWorker(
         _ kind: Kind, _ name: String, _ help: String,

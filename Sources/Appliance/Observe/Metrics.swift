@@ -31,7 +31,12 @@ enum Metrics {
             }
         ] + counters(from: .packetsRewritten, to: .flowsLive)
 
-    private static let flows = counters(from: .flowsLive)
+    private static let flows =
+        counters(from: .flowsLive) + [
+            .perWorker(.gauge, "flows_capacity", "Flows that the table has room for") {
+                .count(UInt64($0.flowCapacity))
+            }
+        ]
 
     /// The counters of workers from one on, up to another.
     private static func counters(from first: CounterID? = nil, to end: CounterID? = nil) -> [Metric]
@@ -117,9 +122,23 @@ enum Metrics {
         .single(.gauge, "config_last_reload_success", "0 when the last reload was refused") {
             $0.reloads.lastSucceeded ? 1 : 0
         },
+        .number("config_last_reload_timestamp_seconds", "End of the last reload, Unix time") {
+            $0.reloads.lastTime
+        },
+        .number("reload_duration_seconds", "Time that the last reload took until it was published")
+        {
+            $0.reloads.lastDuration
+        },
+        .labelled(.gauge, "config_info", "The config file in force, always 1") {
+            $0.reloads.digest.map { [([("sha256", $0)], 1)] } ?? []
+        },
+        .single(.gauge, "policy_memory_bytes", "Memory of the policy's tables") {
+            UInt64($0.reloads.policyBytes)
+        },
     ]
 
     private static let appliance: [Metric] = [
+        .single(.gauge, "healthy", "1 while /health answers 200") { $0.health.isHealthy ? 1 : 0 },
         .single(.gauge, "draining", "1 while the appliance drains") {
             $0.health == .draining ? 1 : 0
         },

@@ -19,6 +19,8 @@ public struct Readings: Sendable {
         public var busyRatio = 0.0
         /// Of the configuration that it has adopted.
         public var generation: UInt64 = 1
+        /// Entries of its flow table.
+        public var flowCapacity = 0
 
         public subscript(id: CounterID) -> UInt64 { values[id] ?? 0 }
         public var dropped: UInt64 { drops.values.reduce(0, +) }

@@ -22,6 +22,7 @@ enum StatusJSON {
         var generation: UInt64
         var snapshots: Int
         var health: HealthBody
+        var config: ConfigStatus
         var totals: Counts
         /// What the reasons mean for which packets were dropped.
         var dropReasons: [String: String]
@@ -40,6 +41,7 @@ enum StatusJSON {
             generation = r.reloads.generation
             snapshots = r.snapshots
             health = HealthBody(status: r.health.status, reason: r.health.reason)
+            config = ConfigStatus(r.reloads)
             totals = Counts(r.workers)
             dropReasons = Dictionary(
                 uniqueKeysWithValues: DropReason.allCases.filter { r.total($0) > 0 }
@@ -54,6 +56,29 @@ enum StatusJSON {
                 })
             workers = r.workers.enumerated().map { WorkerStatus(index: $0, $1) }
             metrics = MetricsJSON(r)
+        }
+    }
+
+    /// The file in force, and how the last reload went.
+    private struct ConfigStatus: Encodable {
+        var path: String?
+        var sha256: String?
+        var lastReload: LastReload
+
+        struct LastReload: Encodable {
+            var succeeded: Bool
+            /// Unix time.
+            var time: Double
+            var durationSeconds: Double
+            var errors: [String]
+        }
+
+        init(_ reading: ReloadReading) {
+            path = reading.path
+            sha256 = reading.digest
+            lastReload = LastReload(
+                succeeded: reading.lastSucceeded, time: reading.lastTime,
+                durationSeconds: reading.lastDuration, errors: reading.lastErrors)
         }
     }
 

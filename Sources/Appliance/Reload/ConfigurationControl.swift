@@ -48,13 +48,25 @@ final class ConfigurationControl: Sendable {
 
     // ---- Start.
 
+    /// Files that a reload will read and may not. To be asked when privileges are gone.
+    var unreadableFiles: [String] {
+        let configuration = state.withLock { $0.configuration }
+        return ([loader.path].compactMap { $0 } + configuration.sets).filter { path in
+            // Sound: the path is a C string for the call.
+            unsafe access(path, R_OK) != 0
+        }
+    }
+
     /// Builds the first snapshot. - Parameter settings: with the MTU that fits the interfaces.
     func start(workers: Int, settings: PathSettings) throws(Failure) {
         let configuration = state.withLock { $0.configuration }
         do {
             let first = try make(
                 configuration, settings: settings, generation: 1, workers: workers)
-            state.withLock { $0.current = first }
+            state.withLock {
+                $0.current = first
+                $0.reloads.note(configuration, first.policy)
+            }
         } catch let error as IOFailure {
             throw Failure(error)
         } catch {
@@ -92,21 +104,25 @@ final class ConfigurationControl: Sendable {
     /// - Returns: the new configuration.
     /// - Throws: `ConfigErrors` with every mistake.
     func reload(workers: [WorkerThread]) throws(ConfigErrors) -> Configuration {
+        let start = sluice_monotonic_ns()
+        defer {
+            let duration = Double(sluice_monotonic_ns() - start) / 1e9
+            state.withLock { $0.reloads.lastDuration = duration }
+        }
         do {
             let configuration = try loader.load()
             try publish(configuration, workers)
             return configuration
         } catch {
-            state.withLock {
-                $0.reloads.failed += 1
-                $0.reloads.lastSucceeded = false
-            }
-            switch error {
-            case let errors as ConfigErrors: throw errors
-            case let excess as PolicyExcess:
-                throw ConfigErrors(["\(loader.path ?? "policy"): \(excess)"])
-            default: throw ConfigErrors(["\(error)"])
-            }
+            let errors: ConfigErrors =
+                switch error {
+                case let errors as ConfigErrors: errors
+                case let excess as PolicyExcess:
+                    ConfigErrors(["\(loader.path ?? "policy"): \(excess)"])
+                default: ConfigErrors(["\(error)"])
+                }
+            state.withLock { $0.reloads.note(errors) }
+            throw errors
         }
     }
 
@@ -130,6 +146,7 @@ final class ConfigurationControl: Sendable {
         let next = try make(
             new, settings: settings, generation: generation, workers: workers.count,
             after: earlier)
+        try requireMemory(next.policy)
         state.withLock { state in
             for worker in workers { worker.link.publish(next.snapshot) }
             if let old = state.current { state.retired.append(old) }
@@ -137,9 +154,22 @@ final class ConfigurationControl: Sendable {
             state.configuration = new
             state.reloads.generation = generation
             state.reloads.succeeded += 1
-            state.reloads.lastSucceeded = true
+            state.reloads.note(new, next.policy)
         }
         for worker in workers { worker.waker.wake() }
+    }
+
+    /// As at the start: a policy that takes most of what the host has left is let go again, before
+    /// the out-of-memory killer ends the process.
+    private func requireMemory(_ policy: PolicySnapshot?) throws(ConfigErrors) {
+        guard let policy, let available = ProcessReading.availableMemory(),
+            policy.byteCount > (available + policy.byteCount) / 10 * 8
+        else { return }
+        throw ConfigErrors([
+            "\(loader.path ?? "policy"): the policy needs \(policy.byteCount >> 20) MiB, but the host "
+                + "has \((available + policy.byteCount) >> 20) MiB free: shorten it, or give the "
+                + "host more"
+        ])
     }
 
     /// The settings with the MTU lowered to what the interfaces carry, unless it was asked for.

@@ -3,7 +3,8 @@ import Foundation
 
 /// Serves the control socket beside all else that the control loop does: nothing here ever waits.
 /// Whoever is slow, idle or says too much is let go; when there are too many, the one who has
-/// said nothing for longest is.
+/// said nothing for longest is. Who waits for us is never let go: while all do, others wait in
+/// the socket's queue.
 struct ControlServer: ~Copyable {
     private static let mostClients = 16
     private static let longestRequest = 4096
@@ -14,6 +15,8 @@ struct ControlServer: ~Copyable {
     private var clients: [Client] = []
     /// The number of the latest client: descriptors come back, numbers do not.
     private var count: UInt64 = 0
+    /// There was no descriptor for a client: who has come would be told again and again.
+    private var isShort = false
 
     private struct Client {
         enum State { case reading, waiting, writing }
@@ -33,7 +36,8 @@ struct ControlServer: ~Copyable {
 
     /// What may bring something to do.
     var polled: [pollfd] {
-        [pollfd(fd: socket.descriptor, events: Int16(POLLIN), revents: 0)]
+        let mayAccept = !isShort && hasRoom
+        return [pollfd(fd: socket.descriptor, events: Int16(mayAccept ? POLLIN : 0), revents: 0)]
             + clients.map { client in
                 let events: Int32 =
                     switch client.state {
@@ -78,9 +82,13 @@ struct ControlServer: ~Copyable {
     // ---- Clients.
 
     private mutating func accept(now: UInt64) {
-        for _ in 0..<ControlServer.mostClients {
+        isShort = false
+        for _ in 0..<ControlServer.mostClients where hasRoom {
             let descriptor = sluice_accept_nonblocking(socket.descriptor)
-            guard descriptor >= 0 else { return }
+            guard descriptor >= 0 else {
+                isShort = descriptor != -EAGAIN
+                return
+            }
             let owner = sluice_peer_uid(descriptor)
             count += 1
             var client = Client(
@@ -94,11 +102,16 @@ struct ControlServer: ~Copyable {
         }
     }
 
-    /// Those who wait for us keep their place, as long as others have one to give.
+    /// Somebody who does not wait for us can make room.
+    private var hasRoom: Bool {
+        clients.count < ControlServer.mostClients || clients.contains { $0.state != .waiting }
+    }
+
     private mutating func makeRoom() {
         let oldest =
             clients.indices.filter { clients[$0].state != .waiting }
-            .min { clients[$0].deadline < clients[$1].deadline } ?? 0
+            .min { clients[$0].deadline < clients[$1].deadline }
+        guard let oldest else { return }
         close(clients[oldest].descriptor)
         clients.remove(at: oldest)
     }

@@ -16,6 +16,8 @@ struct ControlSocket: Sendable {
 
     let path: String
     let descriptor: Int32
+    /// Of its file: another program may have put its own in the place.
+    private let inode: UInt64
 
     /// Listens at `path`, with the permissions of its owner alone. What a dead appliance left there
     /// is replaced; a live one is not, and nothing but a socket ever is.
@@ -45,18 +47,24 @@ struct ControlSocket: Sendable {
                 "control socket \(path): \(ControlSocket.reason(-client)): "
                     + "name another with \(name)")
         }
-        let listener = unsafe sluice_listen_unix(path)
+        var inode: UInt64 = 0
+        // Sound: the call writes the one number.
+        let listener = unsafe sluice_listen_unix(path, &inode)
         guard listener >= 0 else {
-            throw Failure(IOFailure("listen on control socket \(path)", errno: -listener))
+            throw Failure(
+                .system,
+                "cannot listen on control socket \(path): \(ControlSocket.reason(-listener)): "
+                    + "name another with \(name)")
         }
         self.path = path
+        self.inode = inode
         descriptor = listener
     }
 
-    /// The socket's file goes with the appliance.
+    /// The socket's file goes with the appliance, if it is still ours.
     func remove() {
         // Sound: the path is a C string for the call.
-        _ = unsafe unlink(path)
+        unsafe sluice_unlink_unix(path, inode)
     }
 
     /// A descriptor, or -errno.

@@ -69,15 +69,16 @@ public struct Appliance {
 
     /// Runs until a signal ends it. - Throws: `Failure` when it cannot start.
     public func run() throws {
+        Descriptors.raiseLimit()
         let signals = try SignalReader()
         let lock = try InstanceLock()
         let interfaces = try Interfaces.resolve(
             named: options.interfaces, address: options.address)
         let served = try InterfaceChoice(options)
         let placement = try place(interfaces)
-        let health = try ListenSocket(
-            options.health, setting: asked.name(of: "health.address"))
+        let health = try ListenSocket(options.health, "health.address", asked)
         let healthTCP = try openHealthTCP()
+        let admin = try openAdmin()
         var warnings: [String] = []
         let probe = try GenevePort.take()
         let choice = try BackendChoice(asked, interfaces: served.names)
@@ -101,9 +102,13 @@ public struct Appliance {
         let gauges = Gauges(
             backend: backend, workers: workers, processor: body.shape,
             configuration: configuration, interfaces: served.names,
-            unclaimed: UnclaimedPackets(port.unclaimed))
+            unclaimed: UnclaimedPackets(port.unclaimed), flowCapacity: plan.flowsPerWorker)
         try dropPrivileges(workers)
-        let server = try HealthServer(health, gauges: gauges)
+        warnings += configuration.unreadableFiles.map {
+            "\($0) cannot be read again, since privileges are given up by now: sluice reload and "
+                + "SIGHUP will be refused until its owner or mode lets this user read it"
+        }
+        let http = try HTTPPorts(health: health, admin: admin, gauges: gauges)
         // As long as the process lives, 6081 has a taker and no second appliance may start.
         port.keepUntilExit(after: sockets)
         let reason = choice.reason
@@ -123,14 +128,18 @@ public struct Appliance {
             manager: ServiceManager(), log: log)
         loop.run()
         stop(workers)
-        server.stop()
+        http.stop()
         log.info("stopped")
     }
 
     private func openHealthTCP() throws(Failure) -> HealthTCPPort? {
         guard let name = options.healthTCP else { return nil }
-        return HealthTCPPort(
-            try ListenSocket(name, setting: asked.name(of: "health.tcp")))
+        return HealthTCPPort(try ListenSocket(name, "health.tcp", asked))
+    }
+
+    private func openAdmin() throws(Failure) -> ListenSocket? {
+        guard let name = options.admin else { return nil }
+        return try ListenSocket(name, "health.admin", asked)
     }
 
     private func place(_ interfaces: [String]) throws(Failure) -> Placement {

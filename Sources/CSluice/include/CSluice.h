@@ -219,9 +219,11 @@ int sluice_connect_abstract(int fd, const char *name);
 int sluice_peer_pid(int fd);
 
 // A UNIX stream socket by path: a descriptor, or -errno. The listener replaces the file and gives
-// it mode 0600.
+// it mode 0600; `inode` is told by what that file is known, for sluice_unlink_unix, which removes
+// no other.
 int sluice_connect_unix(const char *path);
-int sluice_listen_unix(const char *path);
+int sluice_listen_unix(const char *path, uint64_t *inode);
+void sluice_unlink_unix(const char *path, uint64_t inode);
 // A UNIX datagram socket to a service manager, which never blocks: a descriptor, or -errno. A name
 // that begins with '@' is abstract (sd_notify(3)).
 int sluice_connect_notify(const char *name);
@@ -270,6 +272,16 @@ void sluice_write_error_line(const char *line, size_t length);
 
 // Whether all that was printed has been taken: a full disk or a closed pipe refuses.
 int sluice_output_is_written(void);
+
+// An argument of the process, the program's name first; NULL past the last one. Swift reads them from
+// /proc, which a chroot may lack.
+const char *sluice_argument(int index);
+
+// Whether standard error is the journal (systemd.exec(5), JOURNAL_STREAM).
+int sluice_error_is_journal(void);
+
+// The thread that calls gives way to others from now on, see nice(2).
+void sluice_lower_thread_priority(int nice);
 
 // Datagrams that the socket has dropped so far, for want of room or by its filter. HOT: one system
 // call, made a few times a second.

@@ -15,7 +15,7 @@ extension AddressMatchKey {
     }
     static var schema: JSONValue { Schema.reference("addresses") }
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         let expected = "an address, a prefix such as 10.0.0.0/8, or @file"
         let lists = field.all(expected) { item -> [AddressRange]? in
             guard let text = item.text(expected) else { return nil }
@@ -25,15 +25,16 @@ extension AddressMatchKey {
             case .failure(let refusal): return item.fail(refusal.text(expected, text))
             }
         }
-        return lists.map { condition($0.flatMap { $0 }) }
+        // A single list is not copied: many rules may name the same set.
+        return lists.map { condition($0.count == 1 ? $0[0] : $0.flatMap { $0 }) }
     }
 
     private static func readFile(
-        _ field: ConfigField, _ name: String, _ folder: String
+        _ field: ConfigField, _ name: String, _ folder: SetFolder
     ) -> [AddressRange]? {
         guard !name.isEmpty else { return field.expected("a file name after @") }
         do {
-            return try PrefixFile.read(name.hasPrefix("/") ? name : folder + name)
+            return try folder.read(name)
         } catch {
             for line in error.lines { field.fail("@\(name): \(line)") }
             return nil

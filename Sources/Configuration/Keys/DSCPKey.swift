@@ -24,7 +24,7 @@ struct DSCPKey: MatchKey {
         [("ef", 46)] + (0...7).map { ("cs\($0)", $0 * 8) }
         + (1...4).flatMap { line in (1...3).map { ("af\(line)\($0)", line * 8 + $0 * 2) } }
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         let ranges = field.all("a code point") { item -> ClosedRange<UInt16>? in
             let named = names.first { $0.name == item.plain }
             if let range = named.map({ $0.number...$0.number }) ?? item.range(in: 0...63) {

@@ -13,7 +13,7 @@ struct EndpointKey: MatchKey {
     static let example = "{ endpoint: vpce-0123456789abcdef0 }"
     static let schema = Schema.oneOrList(Schema.reference("endpointId"))
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         let ids = field.all("an endpoint id") { item -> UInt64? in
             guard let id = item.node.scalar.flatMap({ EndpointID.parse($0.string) }) else {
                 return item.expected("an endpoint id such as vpce-0123456789abcdef0")

@@ -20,7 +20,7 @@ struct FlowStateKey: MatchKey {
         "new": .new, "established": .established, "related": .related, "any": .all,
     ]
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         // Any asks nothing.
         states(field).flatMap { $0 == .all ? nil : .flow($0) }
     }

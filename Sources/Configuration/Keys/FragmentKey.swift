@@ -18,7 +18,7 @@ struct FragmentKey: MatchKey {
         "first": .first, "later": .later, "any": .any, "none": .none,
     ]
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         field.choice(choices).map { .fragment($0) }
     }
 

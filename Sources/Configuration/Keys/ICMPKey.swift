@@ -23,7 +23,7 @@ struct ICMPKey: MatchKey {
                 "Echo messages whose sequence number is a multiple of a number."),
         ], least: 1)
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         guard let fields = field.section(["type", "code", "sequence"]) else { return nil }
         guard !fields.isEmpty else { return field.expected("type, code or sequence") }
         var icmp = Match.ICMP()

@@ -12,7 +12,7 @@ struct LengthKey: MatchKey {
     static let example = "{ length: 1400-65535 }"
     static let schema = Schema.reference("lengths")
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         field.ranges("a length", 20...UInt16.max, such: "1000-2000").map { .lengths($0) }
     }
 

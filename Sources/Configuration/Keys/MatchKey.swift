@@ -17,7 +17,7 @@ protocol MatchKey {
     /// Nil where nothing is asked, and after noting what is wrong.
     ///
     /// - Parameter folder: where `@file` is looked up, with its slash.
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition?
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition?
 
     /// The condition in plain words.
     var words: String { get }
@@ -35,7 +35,7 @@ enum MatchKeys {
     static var names: [String] { Match.Key.allCases.map(\.rawValue) }
 
     /// Reads all conditions of a match.
-    static func read(_ fields: [String: ConfigField], folder: String) -> Match {
+    static func read(_ fields: [String: ConfigField], folder: SetFolder) -> Match {
         Match(
             all.compactMap { type in
                 fields[type.key.rawValue].flatMap { type.read($0, folder: folder) }

@@ -24,7 +24,7 @@ struct NotKey: MatchKey {
 
     private static var others: [Match.Key] { Match.Key.refusedInNot }
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         guard let fields = field.section(MatchKeys.names) else { return nil }
         guard !fields.isEmpty else {
             field.missing("expected keys of match, such as {port: 22}, found none", fields)

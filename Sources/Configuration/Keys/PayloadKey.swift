@@ -22,7 +22,7 @@ struct PayloadKey: MatchKey {
                 Schema.flag(false), "ASCII letters in any case are found."),
         ], required: ["contains"])
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         guard let fields = field.section(["contains", "ignore-case"]) else { return nil }
         guard let contains = fields["contains"] else {
             field.missing("expected contains: a text or a list of them", fields)

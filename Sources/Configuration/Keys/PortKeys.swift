@@ -12,7 +12,7 @@ extension PortMatchKey {
     static var values: String { "a number from 0 to 65535, a range such as 1000-2000, or a list" }
     static var schema: JSONValue { Schema.reference("ports") }
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         field.ranges("a port", 0...UInt16.max, such: "1000-2000").map(condition)
     }
 }

@@ -15,7 +15,7 @@ struct ProtocolKey: MatchKey {
     static let schema = Schema.oneOrList(
         Schema.either([Schema.choice(ProtocolNames.words), Schema.reference("byte")]))
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         let expected = "\(ProtocolNames.words.joined(separator: ", ")) or a number from 0 to 255"
         let numbers = field.all("a protocol") { item -> UInt8? in
             guard let word = item.plain else { return item.expected(expected) }

@@ -36,7 +36,7 @@ struct RateKey: MatchKey {
         "flow": .flow, "source": .source, "endpoint": .endpoint, "all": .all,
     ]
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         guard let fields = field.section(["packets-per-second", "burst", "per"]) else { return nil }
         guard let rate = fields["packets-per-second"] else {
             field.missing("expected {packets-per-second: N}", fields)

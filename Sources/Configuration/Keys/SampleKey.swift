@@ -16,7 +16,7 @@ struct SampleKey: MatchKey {
         ["every": Schema.described(Schema.integer(1...1_000_000_000), "One packet of this many.")],
         required: ["every"])
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         guard let fields = field.section(["every"]) else { return nil }
         guard let every = fields["every"] else {
             field.missing("expected {every: N}", fields)

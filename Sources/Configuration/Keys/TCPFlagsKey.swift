@@ -19,7 +19,7 @@ struct TCPFlagsKey: MatchKey {
 
     static var names: [String] { TCPFlag.names.map(\.key) }
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         guard let fields = field.section(["set", "clear"]) else { return nil }
         guard !fields.isEmpty else { return field.expected("set, clear or both") }
         func bits(_ key: String) -> UInt8? {

@@ -14,7 +14,7 @@ struct TTLKey: MatchKey {
     static let example = "{ ttl: [0-4, 255] }"
     static let schema = Schema.ranges(0...255)
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         field.ranges("a ttl", 0...255, such: "1-5").map { .ttl(ByteSet(ranges: $0)) }
     }
 

@@ -12,7 +12,7 @@ struct VersionKey: MatchKey {
     static let example = "{ version: 6 }"
     static let schema: JSONValue = ["enum": [4, 6]]
 
-    static func read(_ field: ConfigField, folder: String) -> Match.Condition? {
+    static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         switch field.plain {
         case "4": .version(4)
         case "6": .version(6)

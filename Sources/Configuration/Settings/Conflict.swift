@@ -10,7 +10,7 @@ struct Conflict {
     let code: Failure.Code?
 
     static func all(in configuration: Configuration) -> [Conflict] {
-        [steering, splitFlows, healthPorts, drainLimits].compactMap { $0(configuration) }
+        [steering, splitFlows, ports, drainLimits].compactMap { $0(configuration) }
     }
 
     private static func steering(_ configuration: Configuration) -> Conflict? {
@@ -39,13 +39,23 @@ struct Conflict {
                 + "do without it, or say flows: { allow-split-flows: true }")
     }
 
-    private static func healthPorts(_ configuration: Configuration) -> Conflict? {
-        let port = configuration.run.health.port
-        guard configuration.run.healthTCP?.port == port else { return nil }
-        let (tcp, http) = named("health.tcp", "health.address", in: configuration)
-        return Conflict(
-            tcp, http,
-            "\(tcp.start)port \(port) is that of \(http.seen(from: tcp)): they need two ports")
+    private static func ports(_ configuration: Configuration) -> Conflict? {
+        let run = configuration.run
+        let ports: [(name: String, port: UInt16)] = [
+            ("health.address", run.health.port), ("health.tcp", run.healthTCP?.port),
+            ("health.admin", run.admin?.port),
+        ].compactMap { name, port in port.map { (name, $0) } }
+        for (i, later) in ports.enumerated() {
+            guard let earlier = ports[..<i].first(where: { $0.port == later.port }) else {
+                continue
+            }
+            let (one, other) = named(later.name, earlier.name, in: configuration)
+            return Conflict(
+                one, other,
+                "\(one.start)port \(later.port) is that of \(other.seen(from: one)): they need two ports"
+            )
+        }
+        return nil
     }
 
     private static func drainLimits(_ configuration: Configuration) -> Conflict? {

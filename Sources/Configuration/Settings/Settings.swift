@@ -83,6 +83,11 @@ package enum Settings {
         Setting(
             "health.tcp", .flag("health-tcp", placeholder: "address:port"), .portOrNone,
             at: \.run.healthTCP, .restart, "A second port, which listens only while healthy."),
+        Setting(
+            "health.admin", .flag("admin", placeholder: "address:port"), .portOrNone,
+            at: \.run.admin, .restart,
+            "A port of their own for counters and status, which the health port then does not tell."
+        ),
     ]
 
     private static let drain: [Setting] = [
