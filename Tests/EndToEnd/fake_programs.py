@@ -39,11 +39,11 @@ class Programs:
             program.write_text(PROGRAM.format(python=sys.executable, log=str(self.log), answers=str(file)))
             program.chmod(0o755)
 
-    def run(self, script, *arguments, answer="", path=None):
+    def run(self, script, *arguments, answer="", path=None, **environment):
         return subprocess.run(
             [script, *arguments], input=answer, capture_output=True, text=True, timeout=60,
             env={"PATH": path or f"{self.bin}:/usr/bin:/bin", "HOME": str(self.bin), "SLUICE_POLL": "0",
-                 "LC_ALL": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp")},
+                 "LC_ALL": "C.UTF-8", "TMPDIR": os.environ.get("TMPDIR", "/tmp"), **environment},
         )  # fmt: skip
 
     def calls(self):

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 import subprocess
@@ -12,7 +13,8 @@ from lab import ROOT
 
 SCRIPTS = ROOT / "deploy" / "terraform" / "scripts"
 LOAD_TEST = ROOT / "deploy" / "load-test" / "run"
-LIFECYCLE = ROOT / "deploy/terraform/modules/appliance-fleet/templates/lifecycle.sh.tftpl"
+LIFECYCLE = ROOT / "deploy/fleet/follow-lifecycle"
+MODULE = ROOT / "deploy/terraform/modules/appliance-fleet"
 PACKAGE = ("--package", "https://example.com/sluice.rpm", "--sha256", "0" * 64)
 
 STEPS = (" init ", " plan ", " apply ", " destroy ")
@@ -45,6 +47,31 @@ def test_deploy_plans_asks_applies_and_waits(tmp_path):
     assert "region=us-east-1" in plan
 
 
+def test_deploy_says_the_price_before_it_asks(tmp_path):
+    done = Programs(tmp_path, ["terraform", "aws"]).run(SCRIPTS / "deploy", *PACKAGE, answer="n\n")
+    assert re.search(r"\$\d\.\d+ an hour", done.stderr.split("nothing was done")[0])
+
+
+def test_deploy_takes_a_presigned_url(tmp_path):
+    url = "https://b.s3.amazonaws.com/sluice.rpm?X-Amz-Credential=AK%2F20260101%2Fs3&X-Amz-Signature=0a"
+    fake = Programs(tmp_path, ["terraform", "aws"])
+    fake.run(SCRIPTS / "deploy", "--package", url, "--sha256", "0" * 64, answer="n\n")
+    assert f'url="{url}"' in " ".join(fake.calls()[1])
+
+
+def test_deploy_builds_and_uploads(tmp_path):
+    fake = Programs(tmp_path, ["terraform", "aws"], [DEPLOYED])
+    tool = tmp_path / "package"
+    tool.write_text('#!/bin/sh\n[ "$1" = rpm ] && touch "$SLUICE_DIST/sluice-tools-1-1.rpm" && echo it >"$SLUICE_DIST/sluice-1-1.rpm"\n')
+    tool.chmod(0o755)
+    done = fake.run(SCRIPTS / "deploy", "--build", "--bucket", "my-releases", answer="n\n", SLUICE_PACKAGE_TOOL=str(tool))
+    sha256 = hashlib.sha256(b"it\n").hexdigest()
+    (upload,) = [call for call in fake.calls() if call[:3] == ["aws", "s3", "cp"]]
+    assert upload[-2].endswith("sluice-1-1.rpm") and upload[-1] == f"s3://my-releases/sluice-{sha256[:12]}.rpm"
+    plan = next(call for call in fake.calls() if "plan" in call)
+    assert f'package={{url="{upload[-1]}",sha256="{sha256}"}}' in plan, done.stderr
+
+
 def test_deploy_does_nothing_without_a_yes(tmp_path):
     fake = Programs(tmp_path, ["terraform", "aws"])
     done = fake.run(SCRIPTS / "deploy", *PACKAGE, answer="n\n")
@@ -64,7 +91,8 @@ def test_deploy_stops_at_the_step_that_failed(tmp_path, step):
 @pytest.mark.parametrize(
     "wrong",
     [[], ["--package", "http://example.com/sluice.rpm", "--sha256", "0" * 64], ["--package", 'https://x/"}.rpm', "--sha256", "0" * 64],
-     [*PACKAGE[:3], "12"], [*PACKAGE, "--frobnicate", "1"], [*PACKAGE, "--region"]],
+     [*PACKAGE[:3], "12"], [*PACKAGE, "--frobnicate", "1"], [*PACKAGE, "--region"],
+     ["--build"], ["--build", "--bucket", "s3://b"], ["--bucket", "my-releases", *PACKAGE], ["--build", "--bucket", "b-1", *PACKAGE]],
 )  # fmt: skip
 def test_deploy_refuses_what_it_does_not_know(tmp_path, wrong):
     fake = Programs(tmp_path, ["terraform", "aws"])
@@ -145,16 +173,7 @@ def test_destroy_may_be_repeated(tmp_path):
 # --- what follows Auto Scaling on an appliance ---------------------------------------------------
 
 
-def lifecycle_script(tmp_path):
-    """The script as the module renders it."""
-    text = LIFECYCLE.read_text()
-    for name, value in (("group", "fleet"), ("launch_hook", "up"), ("terminate_hook", "down"), ("health_port", "8080")):
-        text = text.replace("${" + name + "}", value)
-    assert "${" not in re.sub(r"\$\{#?\w+[^}]*\}", "", text) and "%{" not in text
-    script = tmp_path / "lifecycle"
-    script.write_text(text)
-    script.chmod(0o755)
-    return script
+DOWN = "complete-lifecycle-action --auto-scaling-group-name fleet --lifecycle-hook-name down"
 
 
 def follow(tmp_path, targets, group, health=((7, ""), "")):
@@ -166,9 +185,9 @@ def follow(tmp_path, targets, group, health=((7, ""), "")):
         (["autoscaling/target-lifecycle-state"], list(targets)),
         (["/health"], list(health)),
         (["describe-auto-scaling-instances"], list(group)),
-        (["sleep"], [""] * 12 + [(1, "")]),
+        (["sleep"], [""] * 20 + [(1, "")]),
     ])  # fmt: skip
-    fake.run(lifecycle_script(tmp_path))
+    fake.run(LIFECYCLE, FLEET="fleet", LAUNCH_HOOK="up", TERMINATE_HOOK="down")
     return [" ".join(call) for call in fake.calls()]
 
 
@@ -178,11 +197,11 @@ def positions(calls, *words):
 
 def test_an_appliance_drains_only_after_it_is_deregistered(tmp_path):
     calls = follow(tmp_path, ["InService", "Terminated"], ["InService", "InService", "Terminating", "Terminating:Wait"])
-    stop, complete = positions(calls, "systemctl stop sluice.service", "--lifecycle-hook-name down")
+    stop, complete = positions(calls, "systemctl stop sluice.service", DOWN)
     asked = [index for index, call in enumerate(calls) if "describe-auto-scaling-instances" in call]
     # Once for the launch; then as often as it takes until the group waits for the hook.
     assert len(asked) == 4 and asked[-1] < stop < complete
-    assert "--instance-id i-1 --auto-scaling-group-name fleet" in calls[complete]
+    assert f"{DOWN} --instance-id i-1" in calls[complete]
 
 
 def test_an_appliance_joins_when_it_is_healthy(tmp_path):
@@ -196,13 +215,13 @@ def test_an_appliance_joins_when_it_is_healthy(tmp_path):
 
 def test_an_appliance_that_never_was_healthy_may_go(tmp_path):
     calls = follow(tmp_path, ["InService"] * 3 + ["Terminated"], ["Terminating:Wait"], health=[(7, "")])
-    stop, complete = positions(calls, "systemctl stop sluice.service", "--lifecycle-hook-name down")
+    stop, complete = positions(calls, "systemctl stop sluice.service", DOWN)
     assert stop < complete and not any("--lifecycle-hook-name up" in call for call in calls)
 
 
 def test_an_appliance_whose_launch_is_called_off_may_go(tmp_path):
     calls = follow(tmp_path, ["InService"] * 3 + ["Terminated"], ["Pending"] * 2 + ["Terminating:Wait"], health=[""])
-    assert positions(calls, "--lifecycle-hook-name down") and not any("--lifecycle-hook-name up" in call for call in calls)
+    assert positions(calls, DOWN) and not any("--lifecycle-hook-name up" in call for call in calls)
 
 
 def test_an_appliance_keeps_what_it_was_told_when_the_metadata_is_silent(tmp_path):
@@ -215,8 +234,8 @@ def test_an_appliance_of_the_warm_pool_is_ready_then_joins(tmp_path):
     assert sum("--lifecycle-hook-name up" in call for call in calls) == 2
 
 
-def test_the_lifecycle_script_is_clean(tmp_path):
-    done = subprocess.run(["shellcheck", lifecycle_script(tmp_path)], capture_output=True, text=True)
+def test_the_lifecycle_script_is_clean():
+    done = subprocess.run(["shellcheck", LIFECYCLE], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -226,8 +245,8 @@ def test_the_lifecycle_script_is_clean(tmp_path):
 def test_allowance_counters_are_published_as_their_growth(tmp_path):
     script = tmp_path / "allowance"
     state = tmp_path / "state"
-    text = (LIFECYCLE.parent / "allowance.sh.tftpl").read_text()
-    for old, new in (("${fleet}", "fleet"), ("${namespace}", "Sluice"), ("/run/sluice-allowance", str(state)), ("/sys/class/net/*", "/sys/class/net/lo")):
+    text = (MODULE / "templates" / "allowance.sh.tftpl").read_text()
+    for old, new in (("${fleet}", "fleet"), ("${namespace}", "Sluice"), ("/run/sluice-allowance/counters", str(state)), ("/sys/class/net/*", "/sys/class/net/lo")):
         assert old in text
         text = text.replace(old, new)
     script.write_text(text)

@@ -277,6 +277,17 @@ def test_stickiness_excludes_an_idle_timeout(parameters, choice):
     assert "ListenerAttributes" not in sticky.only("AWS::ElasticLoadBalancingV2::Listener")
 
 
+def test_tcp_reset_is_asked_for_where_it_is_wanted(parameters, template):
+    wanted = Template(TEMPLATE, {**parameters, "TcpReset": "true"})
+    wanted.known.update(LoadBalancer="lb", TargetGroup="tg")
+    for made, there in ((wanted, True), (template, False)):
+        group = by_key(made.only("AWS::ElasticLoadBalancingV2::TargetGroup")["TargetGroupAttributes"])
+        listener = by_key(made.only("AWS::ElasticLoadBalancingV2::Listener")["ListenerAttributes"])
+        assert ("send_tcp_reset.on_unhealthy.enabled" in group) == there
+        assert ("send_tcp_reset.on_deregistration.enabled" in group) == there
+        assert ("send_tcp_reset.on_idle_timeout.enabled" in listener) == there
+
+
 def test_the_load_balancer_is_a_gateway(aws, stack, template, network):
     elb = aws("elbv2")
     arn = stack["LoadBalancer"]
@@ -421,6 +432,7 @@ def test_updates_roll_one_by_one_and_wait_for_health():
     ({"ReleaseSha256": ""}, "ReleaseUrl and ReleaseSha256 belong together"),
     ({"ReleaseUrl": ""}, "ReleaseUrl and ReleaseSha256 belong together"),
     ({"EndpointVpcId": ""}, "EndpointSubnetId1 needs EndpointVpcId"),
+    ({"TcpReset": "true", "Stickiness": "source_ip_dest_ip"}, "TcpReset needs Stickiness 5-tuple"),
     ({"AcceptanceRequired": "true"}, "set AcceptanceRequired to false"),
     ({}, None),
 ])

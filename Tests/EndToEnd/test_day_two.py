@@ -93,9 +93,11 @@ def test_the_dashboard_asks_for_what_is_served(served, tmp_path):
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert len(queries) > len(dashboard["panels"]) >= 10
     families = set(re.findall(r"^# TYPE (\w+) ", served, re.M))
-    named = {name.removesuffix("_bucket") for query in queries for name in re.findall(r"sluice_\w+", query)}
+    named = {name.removesuffix("_bucket") for query in queries
+             for name in re.findall(r"(?:sluice|process)_\w+", query)}
     assert named - families == set()
-    labels = set(re.findall(r'[{,](\w+)="', served)) | {"instance", "generation"}
+    # An emulated host has no allowances, so nothing shows their label.
+    labels = set(re.findall(r'[{,](\w+)="', served)) | {"instance", "kind"}
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
             assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= labels | {"rule", "endpoint", "verdict"}
@@ -104,6 +106,15 @@ def test_the_dashboard_asks_for_what_is_served(served, tmp_path):
     (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
     run = subprocess.run(["promtool", "check", "rules", tmp_path / "queries.yml"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_panels_of_the_dashboard_link_to_their_sections():
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "sluice.json").read_text())
+    assert "runbook" in {variable["name"] for variable in dashboard["templating"]["list"]}
+    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in SECTIONS}
+    for panel in dashboard["panels"]:
+        (link,) = panel["links"]
+        assert link["url"].removeprefix("${runbook}#") in anchors, panel["title"]
 
 
 # ---- Commands.

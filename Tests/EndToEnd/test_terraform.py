@@ -382,7 +382,7 @@ def test_sluice_accepts_the_configuration_of_the_demo(files):
 @needs_terraform
 def test_what_user_data_installs_is_sound(files):
     scripts = [file for path, file in files.items() if "/sbin/" in path]
-    assert len(scripts) == 3
+    assert len(scripts) == 2
     done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     scrape = files["/opt/aws/amazon-cloudwatch-agent/etc/prometheus.yaml"]
@@ -390,6 +390,19 @@ def test_what_user_data_installs_is_sound(files):
     assert done.returncode == 0, done.stderr
     install = files["/usr/local/sbin/sluice-install"].read_text()
     assert install.index("sha256sum --check") < install.index("dnf install")
+
+
+@needs_terraform
+def test_the_units_of_user_data_are_in_a_sandbox(files):
+    units = [file for path, file in files.items() if path.endswith(".service")]
+    assert len(units) == 2
+    for unit in units:
+        command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", unit]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    log = files["/etc/systemd/system/sluice-log.service"].read_text()
+    assert "--cursor-file=/var/lib/sluice-log/" in log and "StateDirectory=sluice-log" in log
+    assert not re.search(r"^ExecStart=.*--(follow|boot)", log, re.M), "a restart would repeat the boot's log"
 
 
 @needs_terraform
@@ -455,6 +468,13 @@ def test_names_and_descriptions_are_such_as_aws_takes(tested, folder):
 
 
 @needs_terraform
+def test_the_demo_permits_its_account(made):
+    """Not whoever calls: EC2 refuses the ARN of a session."""
+    allowed = made["aws_vpc_endpoint_service", "this", None]["allowed_principals"]
+    assert allowed == ["arn:aws:iam::123456789012:root"]
+
+
+@needs_terraform
 def test_an_appliance_may_do_what_it_must_and_no_more(made):
     allowed = {}
     for (kind, name, _), values in made.items():
@@ -464,7 +484,8 @@ def test_an_appliance_may_do_what_it_must_and_no_more(made):
                 allowed.update({action: statement for action in actions})
     assert not [action for action in allowed if "*" in action]
     assert {action for action in allowed if not action.startswith(("ssm:", "ssmmessages:", "ec2messages:"))} == {
-        "autoscaling:CompleteLifecycleAction", "autoscaling:DescribeAutoScalingInstances", "cloudwatch:PutMetricData",
+        "autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat",
+        "autoscaling:DescribeAutoScalingInstances", "cloudwatch:PutMetricData",
         "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents",
     }  # fmt: skip
     group = made["aws_autoscaling_group", "this", None]["name"]

@@ -70,7 +70,7 @@ variable "packages" {
   })
 
   validation {
-    condition     = alltrue([for package in var.packages : can(regex("^(https|s3)://[A-Za-z0-9._~/%+-]+\\.rpm$", package.url))])
+    condition     = alltrue([for package in var.packages : can(regex("^(https://[A-Za-z0-9._~/%+-]+\\.rpm([?][A-Za-z0-9._~/%+=&:;-]+)?|s3://[A-Za-z0-9._~/%+-]+\\.rpm)$", package.url))])
     error_message = "Each address begins with https:// or s3:// and ends in .rpm."
   }
 

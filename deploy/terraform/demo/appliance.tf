@@ -2,6 +2,8 @@
 
 data "aws_caller_identity" "current" {}
 
+data "aws_partition" "current" {}
+
 module "fleet" {
   #checkov:skip=CKV_AWS_150:A demo must be easy to delete
   source = "../modules/appliance-fleet"
@@ -26,7 +28,8 @@ module "fleet" {
   log_retention_days   = 1
 
   acceptance_required = false
-  allowed_principals  = [data.aws_caller_identity.current.arn]
+  # The account, not who calls: EC2 refuses the ARN of a session, such as that of an SSO role.
+  allowed_principals = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
 
   # Without its way to the Internet an appliance cannot install itself.
   depends_on = [aws_route.appliances_to_internet, aws_route_table_association.this]

@@ -45,12 +45,15 @@ locals {
     allow_sources = join(",", local.allow_sources)
     # systemd kills a service that stops for longer: this must be more than it may drain.
     stop_timeout = var.drain.timeout + 30
-    lifecycle_script = templatefile("${path.module}/templates/lifecycle.sh.tftpl", {
-      group          = var.name
-      launch_hook    = local.launch_hook
-      terminate_hook = local.terminate_hook
-      health_port    = var.health_check.port
-    })
+    # What the package's sluice-lifecycle.service follows.
+    fleet_environment = join("\n", [
+      "FLEET=${var.name}",
+      "LAUNCH_HOOK=${local.launch_hook}",
+      "TERMINATE_HOOK=${local.terminate_hook}",
+      "DEREGISTRATION_DELAY=${var.deregistration_delay}",
+      "HEALTH=127.0.0.1:${var.health_check.port}",
+      "",
+    ])
     allowance_script = templatefile("${path.module}/templates/allowance.sh.tftpl", {
       fleet     = var.name
       namespace = local.metrics_namespace
@@ -181,12 +184,13 @@ resource "aws_autoscaling_group" "this" {
 }
 
 locals {
-  # The service drains for at most drain.timeout; what is beyond is for the last calls.
+  # The service drains for at most drain.timeout; what is beyond is for the last calls. The follower's
+  # heartbeats lengthen it while packets still come.
   terminate_timeout = var.drain.timeout + 120
 }
 
 # An appliance joins the target group only when it is healthy, and a prepared one is put into the
-# warm pool only when it is installed: templates/lifecycle.sh.tftpl completes this hook.
+# warm pool only when it is installed: deploy/fleet/follow-lifecycle, of the package, completes this hook.
 resource "aws_autoscaling_lifecycle_hook" "launch" {
   name                   = local.launch_hook
   autoscaling_group_name = aws_autoscaling_group.this.name

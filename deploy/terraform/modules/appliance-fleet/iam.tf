@@ -72,7 +72,7 @@ resource "aws_iam_role_policy" "lifecycle" {
     Statement = [
       {
         Effect   = "Allow"
-        Action   = "autoscaling:CompleteLifecycleAction"
+        Action   = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
         Resource = "arn:${local.partition}:autoscaling:*:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.name}"
       },
       {

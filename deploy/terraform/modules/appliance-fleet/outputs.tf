@@ -8,6 +8,11 @@ output "load_balancer_arn" {
   value       = aws_lb.this.arn
 }
 
+output "listener_arn" {
+  description = "ARN of the listener, to change attributes that the provider does not know."
+  value       = aws_lb_listener.this.arn
+}
+
 output "target_group_arn" {
   description = "ARN of the target group, to ask for the health of the appliances."
   value       = aws_lb_target_group.this.arn

@@ -140,13 +140,13 @@ variable "health_check" {
 }
 
 variable "allowed_principals" {
-  description = "ARNs of the accounts, users or roles that may create endpoints to this service."
+  description = "ARNs of the accounts (arn:aws:iam::ACCOUNT:root), users or roles that may create endpoints to this service. EC2 refuses those of sessions (arn:aws:sts::…:assumed-role/…), as SSO has them."
   type        = set(string)
   default     = []
 
   validation {
-    condition     = alltrue([for arn in var.allowed_principals : startswith(arn, "arn:")])
-    error_message = "Each entry is an ARN; \"*\" would let in every AWS account."
+    condition     = alltrue([for arn in var.allowed_principals : can(regex("^arn:[a-z-]+:iam::", arn))])
+    error_message = "Each entry is an ARN of IAM, like arn:aws:iam::123456789012:root; \"*\" would let in every AWS account."
   }
 }
 
@@ -196,8 +196,8 @@ variable "package" {
   type        = object({ url = string, sha256 = string })
 
   validation {
-    condition     = can(regex("^(https|s3)://[A-Za-z0-9._~/%+-]+\\.rpm$", var.package.url))
-    error_message = "The address begins with https:// or s3:// and ends in .rpm."
+    condition     = can(regex("^(https://[A-Za-z0-9._~/%+-]+\\.rpm([?][A-Za-z0-9._~/%+=&:;-]+)?|s3://[A-Za-z0-9._~/%+-]+\\.rpm)$", var.package.url))
+    error_message = "The address begins with https:// or s3:// and ends in .rpm; https:// may go on with a signature, ?X-Amz-…"
   }
 
   validation {
