@@ -89,7 +89,7 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     @inlinable public var isLaterFragment: Bool { layout.isLaterFragment }
     /// An ICMP error that quotes a packet which was forwarded, of a flow that is still known.
     @inlinable public var quotesLiveFlow: Bool { layout.quotesLiveFlow }
-    /// TCP flags (RFC 9293 §3.1), or 0.
+    /// TCP flags (RFC 9293 §3.1), or 0: `packet.tcpFlags & TCPFlag.syn != 0`.
     @inlinable public var tcpFlags: UInt8 { layout.tcpFlags }
     /// Inner IP packet, bytes.
     @inlinable public var length: Int { layout.innerEnd &- layout.inner }
@@ -153,11 +153,22 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
     /// The UDP or TCP payload, to be read step by step.
     @inlinable
     public var payloadReader: PayloadReader {
-        @_lifetime(borrow self) @inline(__always) get {
-            // Sound: as payload.
-            unsafe PayloadReader(
-                unsafeBase: UnsafeRawPointer(view.pointer(layout.payload)), count: payloadLength)
-        }
+        @_lifetime(borrow self) @inline(__always) get { payloadReader(from: 0) }
+    }
+
+    /// As `payloadReader`, from this byte of the payload on. No reader outlives a change of the
+    /// packet: the next one goes on where it was.
+    ///
+    ///     var reader = packet.payloadReader(from: offset)
+    ///     guard let old = reader.u32() else { return .forward }
+    ///     offset = reader.offset
+    ///     guard old <= 60 || packet.write(u32: 60, at: offset - 4) else { return .forward }
+    @_lifetime(borrow self) @inlinable @inline(__always)
+    public func payloadReader(from offset: Int) -> PayloadReader {
+        // Sound: as payload.
+        unsafe PayloadReader(
+            unsafeBase: UnsafeRawPointer(view.pointer(layout.payload)), count: payloadLength,
+            offset: offset)
     }
 
     /// A byte of the payload. - Precondition: index < payloadLength.
@@ -255,5 +266,23 @@ public enum ReplaceOutcome: Equatable, BitwiseCopyable, Sendable {
         layout = rewrite.layout
         rewritten = rewrite.isRewritten
         return outcome
+    }
+
+    /// Puts a number into the payload, in network byte order, at this offset. False = the packet is
+    /// unchanged: those bytes are not all there, or it is one that `replace` refuses.
+    public mutating func write(u8 value: UInt8, at offset: Int) -> Bool { put(value, offset) }
+    public mutating func write(u16 value: UInt16, at offset: Int) -> Bool { put(value, offset) }
+    public mutating func write(u32 value: UInt32, at offset: Int) -> Bool { put(value, offset) }
+    public mutating func write(u64 value: UInt64, at offset: Int) -> Bool { put(value, offset) }
+
+    private mutating func put(_ value: some FixedWidthInteger, _ offset: Int) -> Bool {
+        let count = value.bitWidth / 8
+        guard offset >= 0, offset <= payloadLength &- count else { return false }
+        // Sound: the bytes lie on the stack while they are copied.
+        return unsafe withUnsafeBytes(of: value.bigEndian) { bytes in
+            unsafe replace(
+                offset..<offset &+ count,
+                with: Span(_unsafeElements: bytes.bindMemory(to: UInt8.self)))
+        }
     }
 }

@@ -25,7 +25,9 @@ struct CompareCommand: ParsableCommand {
     var loss: String?
     @Option(help: "Turns of each (default 5).")
     var rounds: String?
-    @Option(help: "Where to write the result as JSON.")
+    @Option(
+        help:
+            "Where to write the result as JSON; - is standard output, which then has nothing else.")
     var json: String?
 
     /// The JSON.
@@ -35,6 +37,7 @@ struct CompareCommand: ParsableCommand {
         var rounds: [Comparison.Round]
         var ratios: [String: Comparison.Ratio]
         var config: [String: String]
+        var about = About()
         var stopped: Bool
     }
 
@@ -51,7 +54,7 @@ struct CompareCommand: ParsableCommand {
         let load = try readRate()
         var search = try limits.search()
         search.goals = [try loss.map(SearchOptions.goal) ?? .pdr]
-        let output = try json.map { path throws(Failure) in try ReportFile(path) }
+        let output = try ReportFile(json)
         let stop = try StopSignal()
         var comparison = Comparison(isSearch: load == nil)
         for number in 1...count where !stop.isSet {
@@ -64,10 +67,10 @@ struct CompareCommand: ParsableCommand {
             guard turns.count == 2 else { break }
             comparison.add(Comparison.Round(a: turns[0], b: turns[1]))
         }
-        report(comparison)
+        report(comparison, output)
         var config = plans.0.config
         config["target"] = nil
-        try output?.write(
+        try output.write(
             Result(
                 a: a, b: b, rounds: comparison.rounds,
                 ratios: Dictionary(uniqueKeysWithValues: comparison.ratios), config: config,
@@ -143,7 +146,7 @@ struct CompareCommand: ParsableCommand {
 
     private static func show(_ line: String) { ProgressLine().put(line + "\n") }
 
-    private func report(_ comparison: Comparison) {
+    private func report(_ comparison: Comparison, _ output: ReportFile) {
         let names = [
             "rate": "highest rate", "latency_p50": "latency p50", "latency_p99": "latency p99",
             "loss": "loss",
@@ -155,10 +158,10 @@ struct CompareCommand: ParsableCommand {
                 [names[name] ?? name]
                     + [ratio.median, ratio.min, ratio.max].map { Figure.digits($0, 3) })
         }
-        print("A \(a), B \(b), \(comparison.rounds.count) rounds")
-        for line in Columns.text(rows, left: 1) { print(line) }
+        output.tell("A \(a), B \(b), \(comparison.rounds.count) rounds")
+        for line in Columns.text(rows, left: 1) { output.tell(line) }
         if comparison.rounds.contains(where: { $0.a.generatorLimited || $0.b.generatorLimited }) {
-            print(
+            output.tell(
                 comparison.isSearch
                     ? "the generator was the limit in some rounds: the ratio may be further from 1"
                     : "the generator was held up in some rounds: latencies have its share in them")

@@ -23,7 +23,7 @@ enum ReportTable {
         for limit in report.limits {
             lines.append("generator limited: \(limit)")
         }
-        return lines.joined(separator: "\n") + "\n"
+        return lines.joined(separator: "\n")
     }
 
     private static func violations(_ report: RunReport) -> String {

@@ -19,22 +19,23 @@ struct RunCommand: ParsableCommand {
     var duration: String?
     @Option(help: "How many packets to send.")
     var count: String?
-    @Option(help: "Where to write the report as JSON.")
+    @Option(
+        help:
+            "Where to write the report as JSON; - is standard output, which then has nothing else.")
     var json: String?
 
     mutating func run() throws {
         var plan = try traffic.plan()
         try readLoad(&plan)
-        let output = try json.map { path throws(Failure) in try ReportFile(path) }
+        let output = try ReportFile(json)
         let stop = try StopSignal()
         var engine = try Engine(plan, stop: stop)
         let progress = ProgressLine()
         let report = try engine.run { progress.show($0) }
         progress.end()
-        print(ReportTable.text(report, plan: plan), terminator: "")
-        try output?.write(report)
-        let isLossy = report.loss > plan.maxLoss
-        guard report.violationTotal == 0, !isLossy else { throw ExitCode(1) }
+        output.tell(ReportTable.text(report, plan: plan))
+        try output.write(report)
+        try Verdict.judge(report, plan, engine)
     }
 
     private func readLoad(_ plan: inout TrafficPlan) throws(Failure) {

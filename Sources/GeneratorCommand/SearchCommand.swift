@@ -17,7 +17,9 @@ struct SearchCommand: ParsableCommand {
     @OptionGroup var limits: SearchOptions
     @Option(help: "Looks for the rate with this loss instead of NDR and PDR: 0, 0.1%.")
     var loss: String?
-    @Option(help: "Where to write the result as JSON.")
+    @Option(
+        help:
+            "Where to write the result as JSON; - is standard output, which then has nothing else.")
     var json: String?
 
     mutating func run() throws {
@@ -33,7 +35,7 @@ struct SearchCommand: ParsableCommand {
         if let loss { search.goals = [try SearchOptions.goal(loss)] }
         plan.config.merge(limits.config) { $1 }
         if let loss { plan.config["loss"] = loss }
-        let output = try json.map { path throws(Failure) in try ReportFile(path) }
+        let output = try ReportFile(json)
         let stop = try StopSignal()
         var engine = try Engine(plan, stop: stop)
         var report = SearchReport(config: plan.config)
@@ -45,9 +47,10 @@ struct SearchCommand: ParsableCommand {
             if !outcome.violations.isEmpty { break }
         }
         report.stopped = stop.isSet
-        print(SearchTable.text(report), terminator: "")
-        try output?.write(report)
-        try Self.judge(report)
+        let table = SearchTable.text(report)
+        if !table.isEmpty { output.tell(table) }
+        try output.write(report)
+        try Self.judge(report, engine)
     }
 
     /// The sizes, each with its name; nil = what a capture holds.
@@ -64,7 +67,7 @@ struct SearchCommand: ParsableCommand {
         return sizes
     }
 
-    private static func judge(_ report: SearchReport) throws {
+    private static func judge(_ report: SearchReport, _ engine: Engine) throws {
         if let row = report.sizes.last, !row.violations.isEmpty {
             let found = row.violations.sorted { $0.key < $1.key }
                 .map { "\($0.key) \($0.value)" }.joined(separator: ", ")
@@ -72,27 +75,40 @@ struct SearchCommand: ParsableCommand {
             throw ExitCode(1)
         }
         let nothing = report.sizes.filter { $0.rates.allSatisfy { $0.rate.ratePps == 0 } }
-        if !report.stopped, let row = nothing.first {
-            say("packets of size \(row.size) are lost at every rate: is the target up?")
-            throw ExitCode(1)
+        guard !report.stopped, let row = nothing.first else { return }
+        let failed = row.rates.compactMap(\.rate.failedReport)
+        if failed.contains(where: \.losesOnlyPings) {
+            say("packets of size \(row.size): \(Verdict.onlyPings)")
+        } else if failed.contains(where: \.isUnanswered) {
+            say("packets of size \(row.size): \(engine.whyUnanswered)")
+        } else {
+            say("packets of size \(row.size) are lost at every rate: `sluice-gen run` shows more")
         }
+        throw ExitCode(1)
     }
 }
 
 /// How a search goes about it, shared by `search` and `compare`.
 struct SearchOptions: ParsableArguments {
-    @Option(help: "Time of one trial (default 3s).")
+    @Option(help: "Time of one trial (default 3s, and 4s for the first, at the highest rate).")
     var trial: String?
     @Option(help: "How exact the rate shall be (default 1%).")
     var precision: String?
-    @Option(help: "Trials before a rate counts as failed (default 3).")
+    @Option(
+        help: """
+            Trials of a rate before it counts as failed (default 3, and up to 9 when the generator \
+            itself was held up); one with more than 30 % loss is enough.
+            """)
     var attempts: String?
     @Option(help: "The highest rate to offer: 200kpps (default: all that the generator can).")
     var maxRate: String?
 
     func search() throws(Failure) -> RateSearch {
         var search = RateSearch()
-        search.trial = try seconds() ?? 3
+        if let seconds = try seconds() {
+            search.trial = seconds
+            search.firstTrial = seconds
+        }
         if let precision {
             guard let share = PlanText.share(precision), (0.0005...0.5).contains(share) else {
                 throw TrafficOptions.wrong("precision", precision, "a share, 0.05% to 50%")
@@ -104,6 +120,7 @@ struct SearchOptions: ParsableArguments {
                 throw TrafficOptions.wrong("attempts", attempts, "a number, 1 to 20")
             }
             search.attempts = count
+            search.repetitions = 1
         }
         if let maxRate {
             guard case .packetsPerSecond(let rate)? = PlanText.rate(maxRate) else {
@@ -162,6 +179,9 @@ enum SearchTable {
                 if rate.generatorLimited {
                     notes.append("\(row.size) \(goal): the generator was the limit, not the target")
                 }
+                if rate.atMaxRate {
+                    notes.append("\(row.size) \(goal): all that --max-rate allows came back")
+                }
                 if rate.rough { notes.append("\(row.size) \(goal): stopped before it was exact") }
             }
             if row.burst > 0 {
@@ -172,14 +192,15 @@ enum SearchTable {
         }
         guard rows.count > 1 else { return "" }
         let lines = Columns.text(rows, left: 2) + notes
-        return lines.joined(separator: "\n") + "\n"
+        return lines.joined(separator: "\n")
     }
 
     private static func cells(
         _ size: String, _ goal: String, _ rate: SearchReport.Rate
     ) -> [String] {
         var cells = [
-            size, goal, Figure.rate(rate.ratePps), Figure.bits(rate.rateBps),
+            size, goal, (rate.isLeast ? "≥ " : "") + Figure.rate(rate.ratePps),
+            Figure.bits(rate.rateBps),
             Figure.percent(rate.loss),
         ]
         if let latency = rate.latencyNs, latency.samples > 0 {

@@ -28,15 +28,24 @@ struct SearchReport: Encodable {
         var failedAtPps: Double?
         /// The target may be able to do more.
         var generatorLimited: Bool
+        /// All of --max-rate came through: the target may be able to do more.
+        var atMaxRate: Bool
         /// The search was stopped before the rate was as precise as wanted.
         var rough: Bool
         var latencyNs: RunReport.Latency?
+        /// Of the lowest rate that failed; not in the JSON.
+        let failedReport: RunReport?
+
+        /// The rate is a lower bound.
+        var isLeast: Bool { ratePps > 0 && (generatorLimited || atMaxRate) }
 
         init(_ found: RateSearch.Found) {
             ratePps = found.rate
             lossBound = found.goal.loss
             failedAtPps = found.failedAt
             generatorLimited = found.generatorLimited
+            atMaxRate = found.isAtMaximum
+            failedReport = found.failedReport
             rough = found.isRough
             guard let report = found.report else { return }
             loss = RateSearch.loss(report)
@@ -51,12 +60,14 @@ struct SearchReport: Encodable {
             case lossBound = "loss_bound"
             case failedAtPps = "failed_at_pps"
             case generatorLimited = "generator_limited"
+            case atMaxRate = "at_max_rate"
             case latencyNs = "latency_ns"
         }
     }
 
     var sizes: [Row] = []
     var config: [String: String]
+    var about = About()
     var stopped = false
 }
 

@@ -20,24 +20,25 @@ struct SoakCommand: ParsableCommand {
     var duration: String?
     @Option(help: "Time of a line (default 10s).")
     var interval: String?
-    @Option(help: "Where to write the report as JSON.")
+    @Option(
+        help:
+            "Where to write the report as JSON; - is standard output, which then has nothing else.")
     var json: String?
 
     mutating func run() throws {
         var plan = try traffic.plan()
         let interval = try readLoad(&plan)
-        let output = try json.map { path throws(Failure) in try ReportFile(path) }
+        let output = try ReportFile(json)
         let stop = try StopSignal()
         var engine = try Engine(plan, stop: stop)
-        var samples = Samples(interval: interval)
-        print(Samples.heading)
+        var samples = Samples(interval: interval, output)
+        output.tell(Samples.heading)
         var report = try engine.run { samples.add($0) }
         samples.finish(report)
-        print("")
-        print(ReportTable.text(report, plan: plan), terminator: "")
+        output.tell("\n" + ReportTable.text(report, plan: plan))
         report.intervals = samples.all
-        try output?.write(report)
-        guard report.violationTotal == 0, report.loss <= plan.maxLoss else { throw ExitCode(1) }
+        try output.write(report)
+        try Verdict.judge(report, plan, engine)
     }
 
     /// The length of an interval.
@@ -72,6 +73,7 @@ struct SoakCommand: ParsableCommand {
 /// The seconds of a run, put together to longer intervals and printed one by one.
 struct Samples {
     let interval: Double
+    private let output: ReportFile
     private(set) var all: [RunReport.Interval] = []
     private var current = RunReport.Interval()
     /// Entries of the report that have been seen.
@@ -82,7 +84,10 @@ struct Samples {
     static let heading = line(
         ["time", "sent", "received", "lost", "loss", "p50", "worst p99", "violations"])
 
-    init(interval: Double) { self.interval = interval }
+    init(interval: Double, _ output: ReportFile) {
+        self.interval = interval
+        self.output = output
+    }
 
     mutating func add(_ report: RunReport) {
         while seen < report.intervals.count {
@@ -105,6 +110,7 @@ struct Samples {
         current.second = max(current.second, second.second)
         current.sent += second.sent
         current.received += second.received
+        current.expectedDrops += second.expectedDrops
         current.lost += second.lost
         current.violations += second.violations
         if second.p50Ns > 0 { current.p50Ns = second.p50Ns }
@@ -114,7 +120,7 @@ struct Samples {
     private mutating func close() {
         let time = max(current.second - begin, 0.001)
         let loss = current.sent > 0 ? Double(current.lost) / Double(current.sent) : 0
-        print(
+        output.tell(
             Self.line([
                 Self.clock(current.second), Figure.rate(Double(current.sent) / time),
                 Figure.rate(Double(current.received) / time), "\(current.lost)",

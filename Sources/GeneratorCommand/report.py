@@ -24,7 +24,7 @@ except ImportError:
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: E402
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator  # noqa: E402
 
 # Blue, orange, green, red, purple, brown: told apart without colour vision by their lightness too.
 COLORS = ["#2b5c8a", "#d98032", "#4f9153", "#b0413e", "#7c6aa6", "#7a5c46", "#4aa3b5", "#8a8a8a"]
@@ -141,6 +141,11 @@ def picture(figure, text):
     return f'<figure><img alt="{html.escape(text)}" src="data:image/svg+xml;base64,{data}"></figure>'
 
 
+def beside(axes):
+    """The legend beside the curves, where it hides none."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8.5)
+
+
 def by_size(key):
     """Fixed sizes in their order, then mixes."""
     return (0, int(key)) if str(key).isdigit() else (1, str(key))
@@ -212,7 +217,7 @@ def plot_throughput(reports):
         axes.margins(y=0.12)
     packets.set_ylabel("thousand packets/s")
     bits.set_ylabel("Gbit/s of outer IP")
-    packets.legend(loc="upper right", fontsize=8.5)
+    beside(bits)
     text = picture(figure, "Throughput by packet size")
     if any(value[2] for _, values in series for value in values.values()):
         text += "<p class=note>Hatched: the generator, not the target, was the limit.</p>"
@@ -249,7 +254,8 @@ def plot_latency(reports):
     for axes in (whole, tail):
         axes.set_xlabel("latency")
         axes.tick_params(axis="x", labelrotation=0, labelsize=8.5)
-    whole.legend(loc="lower right", fontsize=8.5)
+    handles, names = whole.get_legend_handles_labels()
+    tail.legend(handles, names, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8.5)
     return picture(figure, "Latency distribution")
 
 
@@ -274,8 +280,8 @@ def whole_intervals(report):
         length = entry["second"] - begin
         if intervals and length < 0.5 * (intervals[0]["second"]):
             last = intervals[-1]
-            for key in ("sent", "received", "lost"):
-                last[key] += entry[key]
+            for key in ("sent", "received", "lost", "expected_drops"):
+                last[key] = last.get(key, 0) + entry.get(key, 0)
             last["second"] = max(last["second"], entry["second"])
         else:
             intervals.append(dict(entry))
@@ -288,7 +294,7 @@ def plot_time(report):
     intervals = whole_intervals(report)
     if len(intervals) < 2:
         return ""
-    times, sent, received, loss, before = [], [], [], [], 0.0
+    times, sent, received, drops, loss, before = [], [], [], [], [], 0.0
     for entry in intervals:
         length = entry["second"] - before
         if length <= 0:
@@ -297,7 +303,10 @@ def plot_time(report):
         times.append(before)
         sent.append(entry["sent"] / length / 1e3)
         received.append(entry["received"] / length / 1e3)
-        loss.append(100 * entry["lost"] / entry["sent"] if entry["sent"] else 0)
+        dropped = entry.get("expected_drops", 0)
+        drops.append(dropped / length / 1e3)
+        wanted = entry["sent"] - dropped
+        loss.append(100 * entry["lost"] / wanted if wanted > 0 else 0)
     unit, factor = ("hours", 3600) if times[-1] > 2 * 3600 else ("minutes", 60)
     if times[-1] <= 180:
         unit, factor = "seconds", 1
@@ -308,10 +317,13 @@ def plot_time(report):
     marker = "." if len(times) <= 60 else None
     rates.plot(times, sent, color=COLORS[7], label="sent", linewidth=2.5, marker=marker)
     rates.plot(times, received, color=COLORS[0], label="received", linewidth=1.2, marker=marker)
+    if any(drops):
+        # Apart from loss: what should not come back.
+        rates.plot(times, drops, color=COLORS[1], label="expected drops", linewidth=1.2, marker=marker)
     rates.set_ylim(bottom=0, top=1.15 * max(max(sent), max(received), 0.001))
     rates.set_ylabel("thousand packets/s")
     rates.set_title(f"{report.label}: rate and loss over time")
-    rates.legend(loc="lower right", fontsize=8.5, ncols=2)
+    beside(rates)
     losses.plot(times, loss, color=COLORS[3], marker=marker, linewidth=1.2)
     losses.fill_between(times, loss, color=COLORS[3], alpha=0.15)
     losses.set_ylim(bottom=0, top=max(1.15 * max(loss), 0.1))
@@ -349,7 +361,13 @@ def plot_compare(report):
     a, b = report.data.get("a", "A"), report.data.get("b", "B")
     axes.set_xlabel(f"{a} as a multiple of {b}")
     axes.set_title(f"{report.label}: {a} against {b}, round by round")
-    axes.legend(loc="best", fontsize=8.5)
+    beside(axes)
+    # Twice and half are equally far from 1.
+    axes.set_xscale("log")
+    # Powers alone would leave a narrow range without a tick.
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     return picture(figure, f"Comparison {report.label}")
 
 
@@ -362,6 +380,42 @@ def table(headings, rows):
     return f"<div class=wide><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
 
 
+def faults(report):
+    """What was not as it should be, in words; empty = the report passed."""
+    data = report.data
+    if report.kind == "compare":
+        return []
+    if report.kind == "search":
+        wrong = [f"{row['size']} bytes: {name} {count}" for row in data["sizes"]
+                 for name, count in (row.get("violations") or {}).items() if count]  # fmt: skip
+        nothing = [f"{row['size']} bytes: lost at every rate" for row in data["sizes"]
+                   if not any((row.get(goal) or {}).get("rate_pps") for goal in ("ndr", "pdr", "rate"))]  # fmt: skip
+        return wrong or nothing
+    wrong = [f"{name} {number(count)}" for name, count in data["violations"].items() if count]
+    if data["loss"] > share(report.config.get("max-loss", "0")):
+        wrong.append(f"loss {percent(data['loss'])}")
+    return wrong
+
+
+def share(text):
+    """A share as flags have it: 0.5%, 0.005."""
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def verdicts(reports):
+    """A line for each report: passed or not, when and where it was made."""
+    rows = []
+    for report in reports:
+        wrong = faults(report)
+        verdict = f"<b class=bad>failed: {html.escape(', '.join(wrong))}</b>" if wrong else "<b>passed</b>"
+        if report.data.get("stopped"):
+            verdict += " <small>stopped early</small>"
+        about = report.data.get("about") or {}
+        facts = (about.get(key, "") for key in ("date", "host", "version", "kernel"))
+        rows.append([html.escape(report.label), verdict, *map(html.escape, facts)])
+    return table(["report", "verdict", "date", "host", "sluice-gen", "kernel"], rows)
+
+
 def run_row(report):
     data, latency = report.data, report.data["latency_ns"]
     wrong = {name: count for name, count in data["violations"].items() if count}
@@ -372,7 +426,7 @@ def run_row(report):
     loss = percent(data["loss"])
     return [
         html.escape(report.label), html.escape(str(report.size)), pps(data["rate_pps"]) + limited,
-        bps(data["rate_bps"]), number(data["sent"]), number(data["lost"]),
+        bps(data["rate_bps"]), number(data["sent"]), number(data["expected_drops"]), number(data["lost"]),
         f"<b class=bad>{loss}</b>" if data["lost"] else loss, violations,
         *(duration(latency[key]) for key in ("p50", "p99", "p999", "max")),
     ]  # fmt: skip
@@ -385,10 +439,11 @@ def search_rows(report):
             if not found:
                 continue
             note = "generator limited" if found["generator_limited"] else ""
+            note = note or ("at --max-rate" if found.get("at_max_rate") else "")
             latency = found.get("latency_ns") or {}
             yield [
                 html.escape(report.label), html.escape(str(row["size"])), name,
-                pps(found["rate_pps"]), bps(found["rate_bps"]), percent(found["loss"]),
+                ("≥ " if note else "") + pps(found["rate_pps"]), bps(found["rate_bps"]), percent(found["loss"]),
                 *(duration(latency[key]) if latency else "" for key in ("p50", "p99", "max")), note,
             ]  # fmt: skip
 
@@ -446,8 +501,8 @@ def page(reports):
     compares = [report for report in reports if report.kind == "compare"]
     run_table = search_table = compare_table = ""
     if runs:
-        headings = ["run", "size", "offered", "", "sent", "lost", "loss", "violations", "p50", "p99",
-                    "p99.9", "max"]  # fmt: skip
+        headings = ["run", "size", "offered", "", "sent", "expected drops", "lost", "loss", "violations",
+                    "p50", "p99", "p99.9", "max"]  # fmt: skip
         run_table = table(headings, map(run_row, runs))
     if searches:
         headings = ["search", "size", "goal", "rate", "", "loss", "p50", "p99", "max", ""]
@@ -459,7 +514,8 @@ def page(reports):
     lead = f"{len(reports)} report{'s' if len(reports) > 1 else ''} of sluice-gen"
     if targets:
         lead += f", target {', '.join(targets)}"
-    body = section("Throughput", search_table, plot_throughput(reports))
+    body = section("Verdict", verdicts(reports))
+    body += section("Throughput", search_table, plot_throughput(reports))
     body += section("Comparison", compare_table, *map(plot_compare, compares))
     body += section("Runs", run_table)
     body += section("Latency", plot_latency(reports))

@@ -174,16 +174,100 @@ public struct PacketBuilder: Sendable {
         return ipv6(nextHeader: 17, datagram, extensions: extensions)
     }
 
-    public static func tcp4(
-        _ sourcePort: UInt16, _ destinationPort: UInt16, _ payload: [UInt8], flags: UInt8 = 0x18,
-        source: UInt32 = 0xC0A8_010A, destination: UInt32 = 0xC0A8_020A
+    /// A TCP header and its payload. `source` and `destination` are the IP addresses, 4 or 16
+    /// bytes each, for the pseudo-header.
+    public static func tcp(
+        source: [UInt8], destination: [UInt8], _ sourcePort: UInt16, _ destinationPort: UInt16,
+        _ payload: [UInt8], flags: UInt8 = TCPFlag.psh | TCPFlag.ack
     ) -> [UInt8] {
         var segment = bigEndian(sourcePort) + bigEndian(destinationPort)
         segment += bigEndian(1 as UInt32) + bigEndian(2 as UInt32)
         segment += [0x50, flags] + bigEndian(8192 as UInt16) + [0, 0, 0, 0] + payload
-        let sum = transportChecksum(bigEndian(source), bigEndian(destination), 6, segment)
+        let sum = transportChecksum(source, destination, 6, segment)
         segment.replaceSubrange(16..<18, with: bigEndian(sum))
+        return segment
+    }
+
+    public static func tcp4(
+        _ sourcePort: UInt16, _ destinationPort: UInt16, _ payload: [UInt8],
+        flags: UInt8 = TCPFlag.psh | TCPFlag.ack,
+        source: UInt32 = 0xC0A8_010A, destination: UInt32 = 0xC0A8_020A
+    ) -> [UInt8] {
+        let segment = tcp(
+            source: bigEndian(source), destination: bigEndian(destination), sourcePort,
+            destinationPort, payload, flags: flags)
         return ipv4(source: source, destination: destination, protocolNumber: 6, segment)
+    }
+
+    public static func tcp6(
+        _ sourcePort: UInt16, _ destinationPort: UInt16, _ payload: [UInt8],
+        flags: UInt8 = TCPFlag.psh | TCPFlag.ack, extensions: [Extension] = []
+    ) -> [UInt8] {
+        let segment = tcp(
+            source: address6(1), destination: address6(2), sourcePort, destinationPort, payload,
+            flags: flags)
+        return ipv6(nextHeader: 6, segment, extensions: extensions)
+    }
+
+    // ---- The same with addresses as text, both IPv4 or both IPv6: "192.0.2.1", "2001:db8::1".
+
+    public static func udp(
+        from source: String, _ sourcePort: UInt16, to destination: String,
+        _ destinationPort: UInt16, _ payload: [UInt8], checksum: Checksum = .valid
+    ) -> [UInt8] {
+        let (source, destination) = addresses(source, destination)
+        return ip(
+            source, destination, 17,
+            udp(
+                source: source, destination: destination, sourcePort, destinationPort, payload,
+                checksum: checksum))
+    }
+
+    public static func tcp(
+        from source: String, _ sourcePort: UInt16, to destination: String,
+        _ destinationPort: UInt16, _ payload: [UInt8],
+        flags: UInt8 = TCPFlag.psh | TCPFlag.ack
+    ) -> [UInt8] {
+        let (source, destination) = addresses(source, destination)
+        return ip(
+            source, destination, 6,
+            tcp(
+                source: source, destination: destination, sourcePort, destinationPort, payload,
+                flags: flags))
+    }
+
+    /// An IP packet of any other protocol.
+    public static func ip(
+        from source: String, to destination: String, protocolNumber: UInt8, _ payload: [UInt8]
+    ) -> [UInt8] {
+        let (source, destination) = addresses(source, destination)
+        return ip(source, destination, protocolNumber, payload)
+    }
+
+    private static func ip(
+        _ source: [UInt8], _ destination: [UInt8], _ number: UInt8, _ payload: [UInt8]
+    ) -> [UInt8] {
+        guard source.count == 4 else {
+            return ipv6(
+                source: source, destination: destination, nextHeader: number, payload)
+        }
+        func word(_ bytes: [UInt8]) -> UInt32 { bytes.reduce(0) { $0 << 8 | UInt32($1) } }
+        return ipv4(
+            source: word(source), destination: word(destination), protocolNumber: number, payload)
+    }
+
+    /// The bytes of both, 4 or 16 each.
+    private static func addresses(_ source: String, _ destination: String) -> ([UInt8], [UInt8]) {
+        let both = [source, destination].map { text in
+            guard let address = IPAddress(text) else {
+                preconditionFailure("'\(text)' is no IPv4 or IPv6 address")
+            }
+            let bytes = bigEndian(address.bits.high) + bigEndian(address.bits.low)
+            return address.version == 4 ? Array(bytes.suffix(4)) : bytes
+        }
+        precondition(
+            both[0].count == both[1].count, "\(source) and \(destination): two IP versions")
+        return (both[0], both[1])
     }
 
     public static func icmp4(

@@ -1,3 +1,5 @@
+import CSluice
+
 /// IPv4 addresses as host-order integers: reading and printing them, for flags and logs.
 public enum IPv4Address {
     /// "192.0.2.1" → host order. Strict: four decimal numbers, no leading zeros.
@@ -35,7 +37,7 @@ public enum EndpointID {
 }
 
 /// An address of either IP version, as headers carry it; printed as RFC 5952 asks.
-public struct IPAddress: Equatable, Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
+public struct IPAddress: Equatable, Hashable, Sendable, BitwiseCopyable, LosslessStringConvertible {
     /// 4 or 6.
     public var version: UInt8
     /// An IPv4 address stands in the low 32 bits.
@@ -45,6 +47,26 @@ public struct IPAddress: Equatable, Hashable, Sendable, BitwiseCopyable, CustomS
     public init(version: UInt8, _ bits: IPv6Address) {
         self.version = version
         self.bits = bits
+    }
+
+    /// "192.0.2.1" or "2001:db8::1"; nil for any other text.
+    public init?(_ text: String) {
+        if let address = IPv4Address.parse(text) {
+            self.init(version: 4, IPv6Address(0, UInt64(address)))
+            return
+        }
+        var address = in6_addr()
+        // Sound: inet_pton reads a C string, and writes the one in6_addr that it is given.
+        guard !text.utf8.contains(0), unsafe inet_pton(AF_INET6, text, &address) == 1 else {
+            return nil
+        }
+        let words = unsafe withUnsafeBytes(of: address) { bytes in
+            (0..<2).map {
+                unsafe UInt64(
+                    bigEndian: bytes.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self))
+            }
+        }
+        self.init(version: 6, IPv6Address(words[0], words[1]))
     }
 
     public var description: String {

@@ -20,6 +20,8 @@ struct DocumentationTests {
             "EgressLogger/Sources/EgressLogger/EgressLogger.swift",
             "SizeHistogram/Sources/SizeHistogram/main.swift",
             "SizeHistogram/Sources/SizeHistogram/SizeHistogram.swift",
+            "DNSLifetime/Sources/DNSLifetime/DNSLifetime.swift",
+            "DNSLifetime/Tests/DNSLifetimeTests/DNSLifetimeTests.swift",
         ].map { try Self.text("Examples/\($0)") }
         let parts = article.components(separatedBy: "```")
         let blocks = parts.indices.filter { $0 % 2 == 1 }.map { parts[$0] }

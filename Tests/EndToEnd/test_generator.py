@@ -188,6 +188,16 @@ def test_a_capture_is_replayed(bench, appliance, captured):
     assert replay["sent"] == replay["received"] + replay["expected_drops"]
 
 
+def test_what_a_fifo_gives_is_replayed_and_a_fifo_takes_the_report(bench, appliance, captured):
+    words = bench.arguments("--count", 3000, "--rate", "5kpps", "--expect", "blog")
+    script = 'cat=$1; shift; "$@" --replay <(cat "$cat") --json >(cat >"$cat.json"; echo >"$cat.end")'
+    done = bench.link.run("load", "bash", "-c", script, "bash", captured[2], *words, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(captured[2].with_suffix(".pcap.end").exists, "the end of the report")
+    report = json.loads(captured[2].with_suffix(".pcap.json").read_text())
+    assert report["classes"]["replay"]["sent"] == 3000
+
+
 @pytest.mark.parametrize(
     "traffic",
     [
@@ -239,6 +249,37 @@ def test_a_signal_ends_it_with_its_report(bench, appliance):
         report = json.loads(file.read_text())
         assert report["sent"] == report["received"] > 500
         assert "violations none" in program.stdout.read_text()
+
+
+def test_standard_output_takes_the_report_alone(bench, appliance):
+    done = bench.load("--rate", "1kpps", "--mix", "udp", "--duration", "1s", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["sent"] == 1000 and set(report["about"]) == {"date", "host", "kernel", "version"}
+    assert "violations none" in done.stderr
+
+
+def test_lost_pings_suggest_the_policy(bench, appliance):
+    done = bench.load("--rate", "1kpps", "--mix", "udp=1,icmp=1", "--duration", "1s")
+    assert done.returncode == 1
+    assert "only pings were lost" in done.stderr and "--expect blog" in done.stderr, done.stderr
+
+
+def test_a_permanent_neighbour_needs_no_arp(bench, appliance):
+    """The box is silent to ARP; what `ip neigh` was told stands in for its answer."""
+    bench.link.run("box", "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=8")
+    address = bench.link.run("box", "cat", f"/sys/class/net/{DEVICE}/address").stdout.strip()
+    entry = ("ip", "neigh", "replace", TARGET, "dev", DEVICE)
+    try:
+        bench.link.run("load", "ip", "neigh", "flush", "dev", DEVICE)
+        refused(bench.load("--duration", "1s"), 71, f"no answer from {TARGET} to ARP.*nud permanent")
+        bench.link.run("load", *entry, "lladdr", address, "nud", "permanent")
+        done, report = bench.report("--rate", "1kpps", "--mix", "udp", "--duration", "1s")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert report["received"] == 1000
+    finally:
+        bench.link.run("load", "ip", "neigh", "del", TARGET, "dev", DEVICE, check=False)
+        bench.link.run("box", "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0")
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -92,6 +92,17 @@ def test_loss_is_counted_and_its_bound_kept(bench, reflector):
     assert bench.load(*RATE, "--max-loss", "0.7")[0] == 0
 
 
+def test_no_answer_at_all_ends_a_run_with_a_guess(bench):
+    begin = time.monotonic()
+    code, report, said = bench.load("--rate", "1kpps", "--duration", "1h")
+    assert code == 1 and time.monotonic() - begin < 120
+    assert report["received"] == 0 and report["duration_s"] < 60
+    assert f"nothing came back. {TARGET} answers ARP" in said and "allow-sources" in said, said
+    done = bench.generator("search", "--trial", "1s", "--max-rate", "1kpps")
+    assert done.returncode == 1 and f"nothing came back. {TARGET} answers ARP" in done.stderr
+    assert len(done.stderr.splitlines()) == 3, done.stderr
+
+
 # --- search ---------------------------------------------------------------------------------------
 
 
@@ -117,6 +128,19 @@ def test_search_finds_the_rate_of_a_bucket(bench, reflector, rate, tmp_path):
         if right.count(True) == (running or 2):
             return
     raise AssertionError(f"{right}: {said}")
+
+
+def test_a_rate_at_the_maximum_is_a_lower_bound(bench, reflector, tmp_path):
+    reflector()
+    file = tmp_path / "search.json"
+    done = bench.generator(
+        "search", "--trial", "1s", "--attempts", "1", "--max-rate", "2kpps", "--json", file
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(file.read_text())["sizes"]
+    assert row["trials"] == 1 and row["ndr"]["at_max_rate"] and not row["ndr"]["generator_limited"]
+    assert re.search(r"NDR\s+≥ 2\.0 kpps", done.stdout), done.stdout
+    assert "1.0 s: loss 0 %, holds" in done.stderr
 
 
 def test_search_ends_at_a_violation(bench, reflector):
@@ -164,6 +188,25 @@ def test_compare_gives_ratios(bench, reflector, tmp_path):
     assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
 
 
+def test_compare_looks_for_the_rates_itself(bench, reflector, tmp_path):
+    """Without --rate: both addresses are one bucket, so that the ratio is about 1."""
+    bench.link.run("box", "ip", "addr", "replace", "192.168.30.6/24", "dev", "eth0")
+    reflector("--bucket", 2000, "--depth", 20, nice=NICE)
+    file = tmp_path / "compare.json"
+    done = bench.generator(
+        "compare", TARGET, "192.168.30.6", "--interface", "eth0", "--source", GATEWAYS[0],
+        "--trial", "1s", "--precision", "20%", "--loss", "5%", "--max-rate", "4kpps", "--rounds", "1",
+        "--json", file, nice=NICE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(file.read_text())
+    (only,) = result["rounds"]
+    for side in ("a", "b"):
+        assert 1000 < only[side]["rate_pps"] < 3000, result
+    assert set(result["ratios"]) == {"rate"} and 0.4 < result["ratios"]["rate"]["median"] < 2.5
+    assert "highest rate" in done.stdout
+
+
 def test_report_says_in_one_line_what_is_missing(bench, tmp_path):
     page = tmp_path / "page"
     (tmp_path / "other.json").write_text('{"some": "thing"}')
@@ -207,5 +250,9 @@ def test_a_report_page_needs_no_network(bench, reflector, tmp_path):
     assert "http://" not in page and "https://" not in page
     images = re.findall(r'<img[^>]* src="([^"]+)"', page)
     assert len(images) >= 3
+    # When, where and by what; and whether it was right.
+    about = json.loads(runs[0].read_text())["about"]
+    for word in (about["host"], about["version"], about["kernel"], about["date"][:10], "passed"):
+        assert word in page, word
     for image in images:
         assert image.startswith("data:image/") or (tmp_path / "page" / image).stat().st_size > 1000

@@ -14,6 +14,7 @@ from lab import GIVE_UP, ROOT, run
 from packets import A4, B4
 
 EXAMPLES = ROOT / "Sources" / "Examples"
+NAMES = ["EgressLogger", "SizeHistogram", "DNSLifetime"]
 COST = ROOT / "Tests" / "Library" / "Cost"
 # Of its own, so that the main build stays as it is; kept, so that a second run builds little.
 SCRATCH = ROOT / ".build-examples"
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.timeout(BUILD_GIVE_UP)
 def copies(tmp_path_factory):
     """The packages of the examples somewhere else, with the path to this checkout."""
     folder = tmp_path_factory.mktemp("packages")
-    for source in (EXAMPLES / "EgressLogger", EXAMPLES / "SizeHistogram", COST):
+    for source in (*(EXAMPLES / name for name in NAMES), COST):
         shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(".build*"))
         manifest = folder / source.name / "Package.swift"
         text = manifest.read_text()
@@ -42,11 +43,11 @@ def build(copies):
 
     # One scratch folder, so that the packages that all depend on are compiled once. SwiftPM keeps the
     # plan of the package before, unless it is gone.
-    def swift(name, *options):
+    def swift(name, *options, verb="build"):
         for plan in SCRATCH.glob("*.yaml"):
             plan.unlink()
         return run(
-            "swift", "build", "-c", "release", "--package-path", copies / name,
+            "swift", verb, "-c", "release", "--package-path", copies / name,
             "--scratch-path", SCRATCH, *options, timeout=BUILD_GIVE_UP,
         )  # fmt: skip
 
@@ -59,6 +60,7 @@ def build(copies):
         (copies / "bin").mkdir(exist_ok=True)
         return shutil.copy(binary, copies / "bin" / program)
 
+    made.swift = swift
     return made
 
 
@@ -86,7 +88,7 @@ def start(lab, program, *arguments):
 # --- what a user's code has no need of -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["EgressLogger", "SizeHistogram"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_example_is_short_and_safe(name):
     sources = sorted((EXAMPLES / name / "Sources").rglob("*.swift"))
     texts = [path.read_text() for path in sources]
@@ -243,6 +245,12 @@ def test_the_size_histogram(size_histogram, fresh, emulator):
     assert metrics.dropped() == {}
     running.finish_clean()
     assert program.stop() == 0
+
+
+def test_an_examples_own_tests_pass(build):
+    """As its author runs them, built in release so that what it measures is what it costs."""
+    done = build.swift("DNSLifetime", "--disable-xctest", verb="test")
+    assert "ns for a packet" in done.stdout + done.stderr
 
 
 # --- what it costs ---------------------------------------------------------------------------------

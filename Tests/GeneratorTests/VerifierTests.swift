@@ -420,6 +420,29 @@ final class Bench {
             bench.violations == [.duplicate: 1, .payload: 1, .geneve: 1, .innerChecksum: 1])
     }
 
+    /// A packet that the log has forgotten comes back late; it is not taken for the one that has
+    /// its place in the log now.
+    @Test(arguments: [62, 63, 64, 65, 200])
+    func aForgottenPacketIsLate(others: Int) {
+        let bench = bench(.reflect)
+        let old = send(bench, 0)
+        let rest = (0..<others).map { _ in send(bench, 1) }
+        bench.judge(bench.turned(old))
+        #expect(bench.violations == (others < 64 ? [:] : [.late: 1]))
+        for packet in rest.suffix(60) { bench.judge(bench.turned(packet)) }
+        #expect(bench.violations[.duplicate] == nil)
+        #expect(bench.verifier.tally.total.received == (others < 64 ? 61 : 60))
+    }
+
+    /// One that should not come back may have the place of one that should.
+    @Test func aForgottenPacketIsNoMissingDrop() {
+        let bench = bench(.blog)
+        let old = send(bench, 0)
+        for _ in 0..<64 { _ = send(bench, 2) }
+        bench.judge(bench.turned(old))
+        #expect(bench.violations == [.late: 1])
+    }
+
     @Test func thePolicyIsExpected() {
         let bench = bench(.blog)
         let items = bench.traffic.replay!.items

@@ -133,15 +133,44 @@ struct Scene: Sendable {
         }
     }
 
-    /// Plays all scenes in one worker until this number of packets went through; returns the allocations meanwhile.
+    /// Allocations while this number of packets goes through a worker: all scenes, and the example
+    /// with names to log and to block.
     static func allocations(packets: Int, leaks: Bool) throws -> UInt64 {
         var io = makeIO()
         for scene in all { scene.enqueue(&io) }
         var worker = try makeWorker(io)
+        let loop = allocations(&worker, packets, leaks: leaks)
+
+        var names = EgressLogger.Configuration()
+        names.blocked = ["example.org", "a.blocked.example"]
+        var questions = makeIO()
+        for scene in queries { scene.enqueue(&questions) }
+        var logger = try Worker(
+            index: 0, io: questions, processor: EgressLogger(configuration: names, worker: 0),
+            settings: PathSettings(), flowCapacity: 4096, seed: 1,
+            counters: CounterBlock(EgressLogger.self))
+        let example = allocations(&logger, packets / 10, leaks: false)
+        guard logger.counters.read(.processor) > 0 else { PacketCost.fail("no name was blocked") }
+        return loop + example
+    }
+
+    /// DNS queries, for a name that is blocked and one that is not.
+    private static let queries = ["www.Example.ORG", "www.example.net"].map { name in
+        Scene(name: name) { port in
+            let labels = name.split(separator: ".").flatMap { [UInt8($0.utf8.count)] + $0.utf8 }
+            let head: [UInt8] = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+            return PacketBuilder.udp4(port, 53, head + labels + [0, 0, 1, 0, 1])
+        }
+    }
+
+    @inline(__always)
+    private static func allocations<P: PacketProcessor & ~Copyable>(
+        _ worker: inout Worker<MemoryIO, P>, _ packets: Int, leaks: Bool
+    ) -> UInt64 {
         let before = inspect_allocations()
         while worker.counters.read(.packetsReceived) < packets {
             worker.io.rewind()
-            measuredWorker(&worker)
+            while worker.runBurst() > 0 {}
             if leaks { leak() }
         }
         let counted = inspect_allocations() - before

@@ -3,6 +3,7 @@ import Configuration
 import Dataplane
 import PacketIO
 import RuleEngine
+import Support
 import Synchronization
 import Wire
 

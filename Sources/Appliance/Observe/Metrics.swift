@@ -1,4 +1,5 @@
 import Dataplane
+import Support
 
 /// All metrics, in the order in which they are shown. A new one is one row here, a new counter of
 /// workers one in `CounterID.metric`: `/metrics` and `/status` have it then.

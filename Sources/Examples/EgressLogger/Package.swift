@@ -10,6 +10,11 @@ let package = Package(
     ],
     targets: [
         .executableTarget(
-            name: "EgressLogger", dependencies: [.product(name: "Sluice", package: "sluice")])
+            name: "EgressLogger",
+            dependencies: [
+                // The processor needs the packet path alone, the program around it the appliance.
+                .product(name: "SluiceCore", package: "sluice"),
+                .product(name: "Sluice", package: "sluice"),
+            ])
     ]
 )

@@ -3,6 +3,7 @@ import Glibc
 import Histogram
 import PacketIO
 import Support
+import Wire
 
 /// Runs loads against one target, one after the other.
 public struct Engine: LoadRunner {
@@ -41,6 +42,20 @@ public struct Engine: LoadRunner {
         }
     }
 
+    /// What a run without any answer may have met, for people.
+    public var whyUnanswered: String {
+        let target = IPv4Address.format(plan.target)
+        let nodes = link.nodes.map(IPv4Address.format).joined(separator: ", ")
+        let host =
+            link.isPeerConfigured
+            ? "nobody answers ARP for \(target), the MAC address is the one that was set with "
+                + "`ip neigh`: is it right, and the host up?"
+            : "\(target) answers ARP, so the host is up."
+        return "nothing came back. \(host) Does the appliance run there and take UDP port 6081 on "
+            + "that address, do its allow-sources have \(nodes), does a firewall or security "
+            + "group let UDP 6081 pass both ways? `sluice status` there counts what it drops"
+    }
+
     /// True once a signal has asked to end.
     public var isStopped: Bool { stop.isSet }
 
@@ -61,8 +76,10 @@ public struct Engine: LoadRunner {
     private static func run(
         _ plan: TrafficPlan, _ link: Link, _ stop: StopSignal, _ progress: (RunReport) -> Void
     ) throws(Failure) -> RunReport {
+        stop.setRunEnding(false)
         var crew = try Crew(plan, link, stop)
         let start = realtime() + 20_000_000
+        let patience = UInt64(max(2, 2 * plan.lateAfter) * 1e9)
         crew.start(at: start)
         var ledger = Ledger(plan, start: start)
         var next = start + 1_000_000_000
@@ -76,11 +93,14 @@ public struct Engine: LoadRunner {
             ledger.close(state.tally, at: realtime())
             progress(ledger.report)
             next += 1_000_000_000
+            if ledger.report.isUnanswered, plan.maxLoss < 1, realtime() - start >= patience {
+                stop.setRunEnding(true)
+            }
         }
         crew.join()
         state = crew.collect()
         ledger.note(state)
-        return ledger.finish(state.tally, wasStopped: stop.isSet)
+        return ledger.finish(state.tally, wasStopped: stop.endsRun)
     }
 }
 

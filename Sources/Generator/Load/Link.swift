@@ -1,4 +1,5 @@
 import CSluice
+import Foundation
 import Glibc
 import PacketIO
 import Support
@@ -11,6 +12,8 @@ struct Link: Sendable {
     /// Our MAC address and that of the appliance, six bytes each.
     let own: [UInt8]
     let peer: [UInt8]
+    /// The peer's stands in the kernel's table for good; nobody answered ARP.
+    let isPeerConfigured: Bool
     /// The GWLB nodes, host order.
     let nodes: [UInt32]
 
@@ -30,8 +33,21 @@ struct Link: Sendable {
         interface = plan.interface
         index = Int32(bitPattern: facts.index)
         self.own = own
-        peer = try AddressResolution.ask(
+        let answer = try AddressResolution.ask(
             for: plan.target, from: nodes[0], own: own, interface: index, name: plan.interface)
+        guard
+            let peer = answer
+                ?? AddressResolution.permanentEntry(for: plan.target, on: plan.interface)
+        else {
+            let text = IPv4Address.format(plan.target)
+            throw Failure(
+                .system,
+                "no answer from \(text) to ARP on \(plan.interface): is the appliance up, and on "
+                    + "this network? `ip neigh replace \(text) lladdr MAC nud permanent dev "
+                    + "\(plan.interface)` does without ARP")
+        }
+        self.peer = peer
+        isPeerConfigured = answer == nil
     }
 
     private static func facts(_ name: String) throws(Failure) -> HostInterface {
@@ -90,10 +106,10 @@ enum AddressResolution {
     private static let attempts = 5
     private static let patience: Int32 = 400  // milliseconds
 
-    /// The MAC address of `target`.
+    /// The MAC address of `target`; nil when nobody answers.
     static func ask(
         for target: UInt32, from source: UInt32, own: [UInt8], interface: Int32, name: String
-    ) throws(Failure) -> [UInt8] {
+    ) throws(Failure) -> [UInt8]? {
         do throws(IOFailure) {
             let socket = try FileDescriptor.socket(
                 AF_PACKET, Int32(SOCK_RAW.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0,
@@ -112,11 +128,31 @@ enum AddressResolution {
         } catch {
             throw Failure(error)
         }
-        let text = IPv4Address.format(target)
-        throw Failure(
-            .system,
-            "no answer from \(text) to ARP on \(name): is the appliance up, and on this network? "
-                + "(`ip neighbour show to \(text)`)")
+        return nil
+    }
+
+    /// What the kernel's table has of `target` for good (`ip neigh … nud permanent`).
+    static func permanentEntry(for target: UInt32, on interface: String) -> [UInt8]? {
+        guard let table = try? String(contentsOfFile: "/proc/net/arp", encoding: .utf8) else {
+            return nil
+        }
+        return permanentEntry(for: target, on: interface, in: table)
+    }
+
+    /// - Parameter table: proc_net_arp(5): address, type, flags, MAC address, mask, interface.
+    static func permanentEntry(
+        for target: UInt32, on interface: String, in table: String
+    ) -> [UInt8]? {
+        for line in table.split(separator: "\n") {
+            let fields = line.split(separator: " ")
+            guard fields.count == 6, IPv4Address.parse(fields[0]) == target,
+                fields[5] == interface, fields[2].hasPrefix("0x"),
+                let flags = Int32(fields[2].dropFirst(2), radix: 16), flags & ATF_PERM != 0
+            else { continue }
+            let bytes = fields[3].split(separator: ":").compactMap { UInt8($0, radix: 16) }
+            if bytes.count == 6 { return bytes }
+        }
+        return nil
     }
 
     static func request(for target: UInt32, from source: UInt32, own: [UInt8]) -> [UInt8] {

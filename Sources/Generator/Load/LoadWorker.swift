@@ -152,7 +152,7 @@ func realtime() -> UInt64 {
 
     /// Sends from `start` on (nanoseconds since 1970), then waits for the last packets.
     mutating func run(from start: UInt64) {
-        while realtime() < start, !stop.isSet { usleep(1000) }
+        while realtime() < start, !stop.endsRun { usleep(1000) }
         send(from: start)
         publish(hasSentAll: true)
         linger()
@@ -165,7 +165,7 @@ func realtime() -> UInt64 {
         let end = start &+ UInt64(min(seconds, 1e9) * 1e9)
         var nextPublish = start
         var due = start &+ (schedule?.due(0) ?? 0)
-        while sent < limit, !stop.isSet {
+        while sent < limit, !stop.endsRun {
             let now = realtime()
             if schedule == nil, now >= end { return }
             var count = 0

@@ -6,6 +6,7 @@ import Synchronization
 /// Asks a run to end early: SIGINT and SIGTERM, or whoever calls `set`.
 public final class StopSignal: Sendable {
     private let flag = Atomic<Bool>(false)
+    private let ending = Atomic<Bool>(false)
     private let descriptor: Int32
 
     /// Blocks the two signals in the calling thread and in those that it starts afterwards.
@@ -18,6 +19,12 @@ public final class StopSignal: Sendable {
     }
 
     public var isSet: Bool { flag.load(ordering: .relaxed) }
+
+    /// The run that is on shall end: all do, or this one has no use.
+    var endsRun: Bool { isSet || ending.load(ordering: .relaxed) }
+
+    /// Ends the run that is on, or lets the next one begin.
+    func setRunEnding(_ isEnding: Bool) { ending.store(isEnding, ordering: .relaxed) }
 
     public func set() { flag.store(true, ordering: .relaxed) }
 

@@ -43,7 +43,10 @@ public struct RateSearch: Sendable {
 
     /// A trial that fails while the generator was held up is repeated: for each
     /// attempt there are at most this many trials.
-    private static let repetitions = 3
+    public var repetitions = 3
+    /// Time of the first trial, in overload, seconds; nil = long enough to show a burst and the
+    /// rate after it.
+    public var firstTrial: Double?
     /// A pause that a target's queue cannot be asked to make up for, nanoseconds.
     private static let pause: UInt64 = 10_000_000
 
@@ -76,6 +79,10 @@ public struct RateSearch: Sendable {
         public var report: RunReport?
         /// Not the target but the generator ended the search: the target's rate is this or more.
         public var generatorLimited = false
+        /// All of `maximum` came through: the target's rate is this or more.
+        public var isAtMaximum = false
+        /// Of the lowest rate that failed.
+        public var failedReport: RunReport?
         /// The bracket is wider than `precision`: the search was stopped.
         public var isRough = false
     }
@@ -170,8 +177,14 @@ public struct RateSearch: Sendable {
         ) throws -> Found {
             if decisions.isEmpty { try overload(goal, &runner, progress, isStopped) }
             for step in 0..<RateSearch.mostSteps where mayGoOn(isStopped) {
-                guard let (low, high) = openBracket(goal), !generatorEnds(goal) else { break }
-                let next = nextRate(goal, low, high, step) + outcome.burst / search.trial
+                guard let (low, high) = openBracket(goal), !generatorEnds(goal), !isDead else {
+                    break
+                }
+                // Whether a target without any answer is there at all shows in little traffic.
+                let next =
+                    decisions.count == 1 && decisions[0].report.isUnanswered
+                    ? max(100, high * RateSearch.least)
+                    : nextRate(goal, low, high, step) + outcome.burst / search.trial
                 try decide(
                     .packetsPerSecond(next), search.trial, goal, &runner, progress, isStopped)
             }
@@ -185,11 +198,16 @@ public struct RateSearch: Sendable {
             _ isStopped: () -> Bool
         ) throws {
             let rate = search.maximum.map { OfferedRate.packetsPerSecond($0) } ?? .flatOut
-            let seconds = max(search.trial, RateSearch.overload)
+            let seconds = search.firstTrial ?? max(search.trial, RateSearch.overload)
             try decide(rate, seconds, goal, &runner, progress, isStopped)
             guard let burst = bursts.last, burst > 0 else { return }
             try decide(rate, seconds, goal, &runner, progress, isStopped)
             if bursts.count > 1 { outcome.burst = bursts.min()! }
+        }
+
+        /// Nothing came back, however little was sent.
+        private var isDead: Bool {
+            decisions.count > 1 && decisions.allSatisfy(\.report.isUnanswered)
         }
 
         private mutating func mayGoOn(_ isStopped: () -> Bool) -> Bool {
@@ -257,7 +275,7 @@ public struct RateSearch: Sendable {
         ) throws {
             var best: Decision?
             var failures = 0
-            for attempt in 1...RateSearch.repetitions * max(1, search.attempts)
+            for attempt in 1...max(1, search.repetitions) * max(1, search.attempts)
             where mayGoOn(isStopped) && failures < max(1, search.attempts) {
                 let report = try runner.run(rate: rate, seconds: seconds)
                 // A trial that was cut short by a signal says nothing.
@@ -304,6 +322,8 @@ public struct RateSearch: Sendable {
             let failed = lowestFailed(goal)
             let held = highestHeld(goal)
             found.failedAt = failed.map(rate)
+            found.failedReport = failed?.report
+            found.isAtMaximum = failed == nil && held != nil && search.maximum != nil
             if let held {
                 found.rate = rate(held)
                 found.report = held.report

@@ -101,6 +101,8 @@ struct ReplayWindow {
 
     /// Takes the packet that has come back out: of those with this content the first that was sent
     /// after `newest`, the last of its flow to come back; else the oldest. Nil = none is out.
+    ///
+    /// - Precondition: what the log has forgotten is forgotten here: another packet has its place.
     mutating func returned(_ content: Int, after newest: UInt32) -> UInt32? {
         let queue = queues[content]
         guard queue.head < queue.numbers.count else { return nil }
@@ -115,12 +117,15 @@ struct ReplayWindow {
         return number
     }
 
-    /// Forgets packets older than `number` of this content.
-    mutating func forget(_ content: Int, before number: UInt32) {
+    /// Forgets packets older than `number` of this content. True when there were any.
+    @discardableResult
+    mutating func forget(_ content: Int, before number: UInt32) -> Bool {
+        let head = queues[content].head
         while queues[content].head < queues[content].numbers.count,
             Int32(bitPattern: queues[content].numbers[queues[content].head] &- number) < 0
         {
             queues[content].head += 1
         }
+        return queues[content].head > head
     }
 }

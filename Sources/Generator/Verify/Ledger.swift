@@ -15,6 +15,7 @@ struct Ledger {
         self.plan = plan
         self.start = start
         report.config = plan.config
+        report.about = About()
     }
 
     /// Notes latencies handed over between two intervals.
@@ -30,6 +31,7 @@ struct Ledger {
         let before = last.total
         interval.sent = total.sent - before.sent
         interval.received = total.received - before.received
+        interval.expectedDrops = total.expectedDrops - before.expectedDrops
         interval.lost = total.lost > before.lost ? total.lost - before.lost : 0
         interval.violations = tally.violationTotal - last.violationTotal
         if pending.totalCount > 0 {

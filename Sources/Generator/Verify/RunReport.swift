@@ -35,6 +35,7 @@ public struct RunReport: Codable, Sendable {
     public var intervals: [Interval] = []
     /// Every option of the run, by its flag's name without the dashes.
     public var config: [String: String] = [:]
+    public var about: About?
 
     public struct Latency: Codable, Sendable {
         /// Nanoseconds; 0 without samples.
@@ -69,6 +70,7 @@ public struct RunReport: Codable, Sendable {
         public var second: Double = 0
         public var sent: UInt64 = 0
         public var received: UInt64 = 0
+        public var expectedDrops: UInt64 = 0
         public var lost: UInt64 = 0
         public var violations: UInt64 = 0
         public var p50Ns: UInt64 = 0
@@ -78,6 +80,7 @@ public struct RunReport: Codable, Sendable {
 
         enum CodingKeys: String, CodingKey {
             case second, sent, received, lost, violations
+            case expectedDrops = "expected_drops"
             case p50Ns = "p50_ns"
             case p99Ns = "p99_ns"
         }
@@ -86,7 +89,7 @@ public struct RunReport: Codable, Sendable {
     public init() {}
 
     enum CodingKeys: String, CodingKey {
-        case sent, received, lost, loss, violations, classes, intervals, config
+        case sent, received, lost, loss, violations, classes, intervals, config, about
         case expectedDrops = "expected_drops"
         case ratePps = "rate_pps"
         case rateBps = "rate_bps"
@@ -100,4 +103,15 @@ public struct RunReport: Codable, Sendable {
     }
 
     public var violationTotal: UInt64 { violations.values.reduce(0, +) }
+
+    /// Nothing at all came back of what should have.
+    public var isUnanswered: Bool {
+        received == 0 && sent > expectedDrops && violationTotal == 0
+    }
+
+    /// Only pings were lost, and all were expected back.
+    public var losesOnlyPings: Bool {
+        lost > 0 && received > 0 && config["expect"] != Expectation.blog.rawValue
+            && classes.allSatisfy { $0.key == TrafficClass.icmp.name || $0.value.lost == 0 }
+    }
 }

@@ -207,7 +207,9 @@ import Wire
         _ = latencies.record(took)
         let own = threads == 1 ? sent.flow : sent.flow / threads
         let lane = unsafe newest + (Int(own) &* 2 &+ (sent.isReply ? 1 : 0))
-        let isOld = unsafe Int32(bitPattern: number &- lane.pointee) < 0 && lane.pointee != 0
+        // A newer one is in the log, too: a flow may rest until numbers come round again.
+        let ahead = unsafe lane.pointee &- number
+        let isOld = unsafe ahead != 0 && ahead < log.count && lane.pointee != 0
         if !isOld { unsafe lane.pointee = number }
         if took > lateAfter {
             tally.add(.late)
@@ -345,9 +347,10 @@ import Wire
         guard !content.expectsDrop else { return tally.add(.missingDrop) }
         // Sound: only a flow of this thread looks at its lane, and the log's mask takes any number.
         let own = Int(content.flow / threads) * 2
+        let forgets = window?.forget(found, before: log.next &- log.count) == true
         guard content.flow % threads == thread,
             let number = unsafe window?.returned(found, after: newest[own])
-        else { return tally.add(.duplicate) }
+        else { return tally.add(forgets ? .late : .duplicate) }
         let flight = unsafe log.flight(number)
         let header = header(
             content.flow, 0, version: version(view, packet.inner, packet.end))

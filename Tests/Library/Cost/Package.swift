@@ -11,6 +11,7 @@ let package = Package(
             name: "Cost",
             dependencies: [
                 .product(name: "Sluice", package: "sluice"),
+                .product(name: "SluiceCore", package: "sluice"),
                 .product(name: "SluiceTesting", package: "sluice"),
             ])
     ]

@@ -1,4 +1,4 @@
-import Sluice
+import SluiceCore
 
 /// Logs where hosts go: the names that they ask DNS for, and the server names of their TLS
 /// connections. Forwards everything but the names that the configuration blocks.
@@ -34,10 +34,18 @@ struct EgressLogger: PacketProcessor {
     }
 
     private var configuration: Configuration
+    /// Not as `String`, which would allocate for each packet that it is compared with.
+    private var blocked: [InlineText] = []
 
-    init(configuration: Configuration, worker: Int) { self.configuration = configuration }
+    init(configuration: Configuration, worker: Int) {
+        self.configuration = configuration
+        adopt(configuration)
+    }
 
-    mutating func adopt(_ configuration: Configuration) { self.configuration = configuration }
+    mutating func adopt(_ configuration: Configuration) {
+        self.configuration = configuration
+        blocked = configuration.blocked.compactMap { InlineText($0) }
+    }
 
     @inline(__always)
     mutating func process(
@@ -59,9 +67,8 @@ struct EgressLogger: PacketProcessor {
     }
 
     private func isListed(_ name: InlineText) -> Bool {
-        guard !configuration.blocked.isEmpty else { return false }
-        let name = "\(name)".lowercased()
-        return configuration.blocked.contains { name == $0 || name.hasSuffix(".\($0)") }
+        for i in blocked.indices where name.isWithin(domain: blocked[i]) { return true }
+        return false
     }
 }
 

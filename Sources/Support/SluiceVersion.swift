@@ -1,4 +1,4 @@
-/// The version of this build.
+/// The version of this build, of all its programs.
 public enum SluiceVersion {
     public static let text = "0.1.0"
 

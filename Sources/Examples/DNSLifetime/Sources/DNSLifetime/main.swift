@@ -1,0 +1,3 @@
+import Sluice
+
+Appliance.main(Chain<DNSLifetime, Rules>.self)

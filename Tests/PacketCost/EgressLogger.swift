@@ -1,0 +1,1 @@
+../../Sources/Examples/EgressLogger/Sources/EgressLogger/EgressLogger.swift
