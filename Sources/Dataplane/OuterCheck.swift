@@ -58,8 +58,10 @@ import Wire
             taken = view.stored32(12)
             return nil
         }
-        return frame.facts.contains(.checksumVerified)
+        let isRight =
+            frame.facts.contains(.checksumVerified)
             || PacketLayout.verifyOuterChecksum(
-                view, from: layout.outerHeader, to: layout.outerEnd) ? nil : .outerChecksum
+                view, from: layout.outerHeader, to: layout.outerEnd)
+        return isRight ? nil : .outerChecksum
     }
 }

@@ -1,4 +1,5 @@
 import Generator
+import Support
 
 /// The JSON of `search`: one row for each size, the highest rate for each goal.
 struct SearchReport: Encodable {

@@ -64,7 +64,7 @@ struct ReloadTests {
             thread.counters.addRuleHit(0)
             let rules = Gauges(
                 backend: .udp, workers: [thread], processor: shape, configuration: control,
-                interfaces: [], flowCapacity: 64
+                interfaces: [], unclaimed: UnclaimedPackets([]), flowCapacity: 64
             ).read().rules
             #expect(Set(rules.map(\.name)).count == rules.count)
             #expect(rules.first { $0.name == name }?.hits == 1)

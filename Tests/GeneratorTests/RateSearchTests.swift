@@ -154,7 +154,7 @@ import Testing
         search.maximum = 30_000
         let outcome = try search.run(&target)
         #expect(outcome.found.allSatisfy { $0.rate == 30_000 && !$0.generatorLimited })
-        #expect(outcome.found.allSatisfy(\.isAtMaximum))
+        #expect(outcome.found.allSatisfy { $0.isAtMaximum })
         search.maximum = 2e6
         var slow = Target(rate: 50_000)
         #expect(try search.run(&slow).found.allSatisfy { !$0.isAtMaximum })

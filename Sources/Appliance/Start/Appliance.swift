@@ -104,10 +104,7 @@ public struct Appliance {
             configuration: configuration, interfaces: served.names,
             unclaimed: UnclaimedPackets(port.unclaimed), flowCapacity: plan.flowsPerWorker)
         try dropPrivileges(workers)
-        warnings += configuration.unreadableFiles.map {
-            "\($0) cannot be read again, since privileges are given up by now: sluice reload and "
-                + "SIGHUP will be refused until its owner or mode lets this user read it"
-        }
+        warnings += configuration.unreadableFiles.map(Appliance.reloadWarning)
         let http = try HTTPPorts(health: health, admin: admin, gauges: gauges)
         // As long as the process lives, 6081 has a taker and no second appliance may start.
         port.keepUntilExit(after: sockets)
@@ -130,6 +127,11 @@ public struct Appliance {
         stop(workers)
         http.stop()
         log.info("stopped")
+    }
+
+    private static func reloadWarning(_ file: String) -> String {
+        "\(file) cannot be read again, since privileges are given up by now: sluice reload and "
+            + "SIGHUP will be refused until its owner or mode lets this user read it"
     }
 
     private func openHealthTCP() throws(Failure) -> HealthTCPPort? {

@@ -1,5 +1,4 @@
 import CSluice
-import Foundation
 import Glibc
 import PacketIO
 import Support
@@ -133,10 +132,9 @@ enum AddressResolution {
 
     /// What the kernel's table has of `target` for good (`ip neigh … nud permanent`).
     static func permanentEntry(for target: UInt32, on interface: String) -> [UInt8]? {
-        guard let table = try? String(contentsOfFile: "/proc/net/arp", encoding: .utf8) else {
-            return nil
+        HostFile.text("/proc/net/arp").flatMap {
+            permanentEntry(for: target, on: interface, in: $0)
         }
-        return permanentEntry(for: target, on: interface, in: table)
     }
 
     /// - Parameter table: proc_net_arp(5): address, type, flags, MAC address, mask, interface.

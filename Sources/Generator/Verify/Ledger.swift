@@ -1,4 +1,5 @@
 import Histogram
+import Support
 import Verification
 
 /// Makes the report of a run out of what its threads count.

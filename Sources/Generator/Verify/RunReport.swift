@@ -1,3 +1,4 @@
+import Support
 import Verification
 
 /// What a load run found: the JSON report, and what people are shown.

@@ -1,5 +1,4 @@
 import Foundation
-import Support
 
 /// When and where a report was made.
 public struct About: Codable, Sendable {
@@ -12,8 +11,7 @@ public struct About: Codable, Sendable {
 
     public init() {
         func line(_ path: String) -> String {
-            let text = try? String(contentsOfFile: path, encoding: .utf8)
-            return text?.trimmingCharacters(in: .whitespacesAndNewlines) ?? "unknown"
+            HostFile.text(path)?.trimmingCharacters(in: .whitespacesAndNewlines) ?? "unknown"
         }
         date = Date().formatted(.iso8601)
         host = line("/proc/sys/kernel/hostname")
