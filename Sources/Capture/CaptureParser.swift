@@ -1,61 +1,100 @@
-import Wire
-
-/// Walks a capture file's bytes. Offsets count from the start of the file; every read stands
-/// behind a guard against the end of the file, block or frame it belongs to.
+/// Walks a capture file, record by record. Every read stands behind a guard against the end of the
+/// file or of the block it belongs to.
 struct CaptureParser {
     struct Fault: Error { var text: String }
 
-    private(set) var sorter = FrameSorter()
+    /// A frame as the file has it.
+    struct Record {
+        var linkType: UInt32
+        /// Nanoseconds.
+        var time: UInt64
+        /// Bytes that the frame had; more than are here when it was cut.
+        var length: Int
+        var bytes: [UInt8]
+    }
+
+    /// The file ends within a record, or became shorter while it was read.
     private(set) var isCutShort = false
 
+    private enum Format { case unknown, pcap, pcapng }
+
+    private let file: FileWindow
+    private var format = Format.unknown
+    /// The next record or block.
+    private var at = 0
+    private var number = 0
     private var isLittleEndian = false
-    /// Of the current pcapng section.
+    /// Of pcap the only one, of pcapng those of the current section.
     private var interfaces: [Interface] = []
 
     private struct Interface {
-        var link: LinkType
+        var linkType: UInt32
         /// SPB frames are cut to this; 0 = not limited.
         var snapLength: Int
         var clock = CaptureClock()
     }
 
-    /// libpcap's MAXIMUM_SNAPLEN: no capture has longer frames, whatever it claims.
-    private static let longestFrame = 262_144
+    /// libpcap's MAXIMUM_SNAPLEN is 262144; packets that Linux merges are up to 524280 bytes long.
+    private static let longestFrame = 1 << 20
     /// More interfaces than any machine that captures has.
     private static let mostInterfaces = 65_536
 
+    init(_ file: FileWindow) { self.file = file }
+
     // ---- The file.
 
-    mutating func read(_ file: PacketView) throws(Fault) {
-        guard file.count >= 4 else {
+    /// Nil at its end.
+    mutating func next() throws(Fault) -> Record? {
+        if format == .unknown { try readHeader() }
+        return switch format {
+        case .pcap: try nextOfPcap()
+        case .pcapng: try nextOfPcapng()
+        case .unknown: nil
+        }
+    }
+
+    private mutating func readHeader() throws(Fault) {
+        guard let magic = bytes(0, 4).map({ number32($0, 0) }) else {
             throw Fault(text: "\(file.count) bytes, too short for a capture file")
         }
         // As the bytes lie in the file: a little-endian machine writes d4 c3 b2 a1.
-        switch file.u32(0) {
-        case 0xA1B2_C3D4: try readPcap(file, unitsPerSecond: 1_000_000)
-        case 0xA1B2_3C4D: try readPcap(file, unitsPerSecond: 1_000_000_000)
+        switch magic {
+        case 0xA1B2_C3D4: try readPcapHeader(unitsPerSecond: 1_000_000)
+        case 0xA1B2_3C4D: try readPcapHeader(unitsPerSecond: 1_000_000_000)
         case 0xD4C3_B2A1:
             isLittleEndian = true
-            try readPcap(file, unitsPerSecond: 1_000_000)
+            try readPcapHeader(unitsPerSecond: 1_000_000)
         case 0x4D3C_B2A1:
             isLittleEndian = true
-            try readPcap(file, unitsPerSecond: 1_000_000_000)
-        case Block.section: try readPcapng(file)
-        case let magic where magic >> 16 == 0x1F8B:
+            try readPcapHeader(unitsPerSecond: 1_000_000_000)
+        case Block.section: format = .pcapng
+        case _ where magic >> 16 == 0x1F8B:
             throw Fault(text: "compressed by gzip: decompress it first (gunzip)")
         case 0x28B5_2FFD:
             throw Fault(text: "compressed by zstd: decompress it first (unzstd)")
         default:
-            throw Fault(text: "neither pcap nor pcapng (starts with \(hex(file.u32(0))))")
+            throw Fault(text: "neither pcap nor pcapng (starts with \(hex(magic)))")
         }
     }
 
-    private func number16(_ view: PacketView, _ at: Int) -> UInt16 {
-        isLittleEndian ? view.u16(at).byteSwapped : view.u16(at)
+    /// Nil where the file ends before.
+    private func bytes(_ start: Int, _ count: Int) -> ArraySlice<UInt8>? {
+        guard start + count <= file.count else { return nil }
+        return file.read(start..<start + count)
     }
 
-    private func number32(_ view: PacketView, _ at: Int) -> UInt32 {
-        isLittleEndian ? view.u32(at).byteSwapped : view.u32(at)
+    // In the file's byte order, `offset` bytes into a slice.
+
+    private func number16(_ bytes: ArraySlice<UInt8>, _ offset: Int) -> UInt16 {
+        let at = bytes.startIndex + offset
+        let number = UInt16(bytes[at]) << 8 | UInt16(bytes[at + 1])
+        return isLittleEndian ? number.byteSwapped : number
+    }
+
+    private func number32(_ bytes: ArraySlice<UInt8>, _ offset: Int) -> UInt32 {
+        let at = bytes.startIndex + offset
+        let number = bytes[at..<at + 4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return isLittleEndian ? number.byteSwapped : number
     }
 
     // ---- pcap (draft-ietf-opsawg-pcap): a header of 24 bytes, then records.
@@ -64,32 +103,42 @@ struct CaptureParser {
     //             link type (low 16 bits)
     //     record  seconds, fraction, captured length, original length, the frame
 
-    private mutating func readPcap(_ file: PacketView, unitsPerSecond: UInt64) throws(Fault) {
-        guard file.count >= 24 else { throw Fault(text: "ends within the pcap header") }
-        let major = number16(file, 4)
+    private mutating func readPcapHeader(unitsPerSecond: UInt64) throws(Fault) {
+        guard let header = bytes(0, 24) else { throw Fault(text: "ends within the pcap header") }
+        let major = number16(header, 4)
         guard major == 2 else { throw Fault(text: "pcap version \(major), only 2 is read") }
-        let type = number32(file, 20) & 0xFFFF
-        guard let link = LinkType(rawValue: type) else { throw Fault(text: LinkType.unknown(type)) }
-        let clock = CaptureClock(unitsPerSecond: unitsPerSecond)
-        var at = 24
-        var record = 1
-        while at < file.count {
-            guard file.count - at >= 16 else { isCutShort = true; return }
-            let seconds = UInt64(number32(file, at))
-            let fraction = UInt64(number32(file, at + 4))
-            let captured = number32(file, at + 8)
-            guard captured <= Self.longestFrame else {
-                throw Fault(text: "record \(record) at byte \(at) claims \(captured) bytes")
-            }
-            let length = number32(file, at + 12)
-            let start = at + 16
-            guard file.count - start >= Int(captured) else { isCutShort = true; return }
-            sorter.takeFrame(
-                file, start..<start + Int(captured), length: Int(length), link,
-                time: clock.nanoseconds(seconds &* unitsPerSecond &+ fraction))
-            at = start + Int(captured)
-            record += 1
+        let type = number32(header, 20) & 0xFFFF
+        guard LinkType(rawValue: type) != nil else { throw Fault(text: LinkType.unknown(type)) }
+        interfaces = [
+            Interface(
+                linkType: type, snapLength: 0, clock: CaptureClock(unitsPerSecond: unitsPerSecond))
+        ]
+        format = .pcap
+        at = 24
+    }
+
+    private mutating func nextOfPcap() throws(Fault) -> Record? {
+        guard at < file.count, !isCutShort else { return nil }
+        number += 1
+        guard let header = bytes(at, 16) else { return cut() }
+        let captured = number32(header, 8)
+        guard captured <= Self.longestFrame else {
+            throw Fault(text: "record \(number) at byte \(at) claims \(captured) bytes")
         }
+        let (seconds, fraction) = (UInt64(number32(header, 0)), UInt64(number32(header, 4)))
+        let length = Int(number32(header, 12))
+        guard let frame = bytes(at + 16, Int(captured)) else { return cut() }
+        at += 16 + Int(captured)
+        let clock = interfaces[0].clock
+        return Record(
+            linkType: interfaces[0].linkType,
+            time: clock.nanoseconds(seconds &* clock.unitsPerSecond &+ fraction),
+            length: length, bytes: Array(frame))
+    }
+
+    private mutating func cut() -> Record? {
+        isCutShort = true
+        return nil
     }
 
     // ---- pcapng (draft-ietf-opsawg-pcapng): blocks.
@@ -106,122 +155,124 @@ struct CaptureParser {
         static let header = 8
         /// With the length after it.
         static let frame = 12
+        /// Of those whose bodies are read: a frame, and comments.
+        static let longest = 16 << 20
+        static let read = [section, interface, obsoletePacket, simplePacket, enhancedPacket]
     }
 
-    private mutating func readPcapng(_ file: PacketView) throws(Fault) {
-        var at = 0
-        while at < file.count {
-            guard file.count - at >= Block.frame else { isCutShort = true; return }
+    private mutating func nextOfPcapng() throws(Fault) -> Record? {
+        while at < file.count, !isCutShort {
+            guard let header = bytes(at, Block.frame) else { return cut() }
             // Reads alike in both byte orders; each section says its own.
-            if file.u32(at) == Block.section {
-                switch file.u32(at + 8) {
-                case 0x1A2B_3C4D: isLittleEndian = false
+            if number32(header, 0) == Block.section {
+                isLittleEndian = false
+                switch number32(header, 8) {
+                case 0x1A2B_3C4D: break
                 case 0x4D3C_2B1A: isLittleEndian = true
                 default: throw Fault(text: "section at byte \(at) has no byte-order magic")
                 }
             }
-            let length = Int(number32(file, at + 4))
-            guard length >= Block.frame, length % 4 == 0 else {
+            let type = number32(header, 0)
+            let length = Int(number32(header, 4))
+            let isRead = Block.read.contains(type)
+            guard length >= Block.frame, length % 4 == 0, !isRead || length <= Block.longest else {
                 throw Fault(text: "block at byte \(at) claims \(length) bytes")
             }
-            guard file.count - at >= length else { isCutShort = true; return }
-            guard Int(number32(file, at + length - 4)) == length else {
+            guard let again = bytes(at + length - 4, 4) else { return cut() }
+            guard Int(number32(again, 0)) == length else {
                 throw Fault(text: "block at byte \(at) has two lengths")
             }
-            try readBlock(
-                file, number32(file, at), at + Block.header..<at + length - 4)
-            at += length
+            defer { at += length }
+            guard isRead else { continue }
+            guard let body = bytes(at + Block.header, length - Block.frame) else { return cut() }
+            if let record = try readBlock(type, body) { return record }
         }
+        return nil
     }
 
     private mutating func readBlock(
-        _ file: PacketView, _ type: UInt32, _ body: Range<Int>
-    ) throws(Fault) {
+        _ type: UInt32, _ body: ArraySlice<UInt8>
+    ) throws(Fault) -> Record? {
+        let start = at
         func need(_ count: Int, _ what: String) throws(Fault) {
             guard body.count >= count else {
-                throw Fault(text: "\(what) at byte \(body.lowerBound - Block.header) is too short")
+                throw Fault(text: "\(what) at byte \(start) is too short")
             }
         }
-        let start = body.lowerBound
         switch type {
         case Block.section:
             try need(16, "section")
-            let major = number16(file, start + 4)
+            let major = number16(body, 4)
             guard major == 1 else { throw Fault(text: "pcapng version \(major), only 1 is read") }
             interfaces = []
         case Block.interface:
             try need(8, "interface")
-            try addInterface(file, body)
+            try addInterface(body)
         case Block.enhancedPacket:
             try need(20, "packet")
-            let id = Int(number32(file, start))
-            try takePacket(file, interface: id, times: start + 4, lengths: start + 12, body)
+            return try packet(body, of: interface(Int(number32(body, 0))))
         case Block.obsoletePacket:
             try need(20, "packet")
-            let id = Int(number16(file, start))
-            try takePacket(file, interface: id, times: start + 4, lengths: start + 12, body)
+            return try packet(body, of: interface(Int(number16(body, 0))))
         case Block.simplePacket:
             try need(4, "packet")
-            let interface = try interface(0, at: start)
-            let length = Int(number32(file, start))
+            let interface = try interface(0)
+            let length = Int(number32(body, 0))
             var captured = min(length, body.count - 4)
             if interface.snapLength > 0 { captured = min(captured, interface.snapLength) }
-            sorter.takeFrame(
-                file, start + 4..<start + 4 + captured, length: length, interface.link, time: 0)
+            return Record(
+                linkType: interface.linkType, time: 0, length: length,
+                bytes: Array(body.dropFirst(4).prefix(captured)))
         default: break
         }
+        return nil
     }
 
-    private func interface(_ id: Int, at byte: Int) throws(Fault) -> Interface {
+    private func interface(_ id: Int) throws(Fault) -> Interface {
         guard interfaces.indices.contains(id) else {
             throw Fault(
-                text: "packet at byte \(byte - Block.header) names interface \(id) "
-                    + "of \(interfaces.count)")
+                text: "packet at byte \(at) names interface \(id) of \(interfaces.count)")
         }
         return interfaces[id]
     }
 
-    /// - Parameters:
-    ///   - times: where the timestamp's two words stand, the high one first.
-    ///   - lengths: where the captured and the original length stand, before the frame.
-    private mutating func takePacket(
-        _ file: PacketView, interface id: Int, times: Int, lengths: Int, _ body: Range<Int>
-    ) throws(Fault) {
-        let interface = try interface(id, at: body.lowerBound)
-        let captured = Int(number32(file, lengths))
-        let length = Int(number32(file, lengths + 4))
-        let start = lengths + 8
-        guard captured <= body.upperBound - start, captured <= Self.longestFrame else {
-            throw Fault(
-                text: "packet at byte \(body.lowerBound - Block.header) claims \(captured) bytes")
+    /// An interface's id, the timestamp's two words, the high one first, the captured and the
+    /// original length, the frame.
+    private func packet(
+        _ body: ArraySlice<UInt8>, of interface: Interface
+    ) throws(Fault) -> Record {
+        let captured = Int(number32(body, 12))
+        guard captured <= body.count - 20, captured <= Self.longestFrame else {
+            throw Fault(text: "packet at byte \(at) claims \(captured) bytes")
         }
-        let time = UInt64(number32(file, times)) << 32 | UInt64(number32(file, times + 4))
-        sorter.takeFrame(
-            file, start..<start + captured, length: length, interface.link,
-            time: interface.clock.nanoseconds(time))
+        let time = UInt64(number32(body, 4)) << 32 | UInt64(number32(body, 8))
+        return Record(
+            linkType: interface.linkType, time: interface.clock.nanoseconds(time),
+            length: Int(number32(body, 16)), bytes: Array(body.dropFirst(20).prefix(captured)))
     }
 
-    private mutating func addInterface(_ file: PacketView, _ body: Range<Int>) throws(Fault) {
+    private mutating func addInterface(_ body: ArraySlice<UInt8>) throws(Fault) {
         guard interfaces.count < Self.mostInterfaces else {
             throw Fault(text: "more than \(Self.mostInterfaces) interfaces")
         }
-        let type = UInt32(number16(file, body.lowerBound))
-        guard let link = LinkType(rawValue: type) else { throw Fault(text: LinkType.unknown(type)) }
         var interface = Interface(
-            link: link, snapLength: Int(number32(file, body.lowerBound + 4)))
+            linkType: UInt32(number16(body, 0)), snapLength: Int(number32(body, 4)))
         // Options: code, length, value padded to 4 bytes.
-        var at = body.lowerBound + 8
-        while body.upperBound - at >= 4 {
-            let code = number16(file, at)
-            let length = Int(number16(file, at + 2))
-            guard code != 0, body.upperBound - at - 4 >= length else { break }
+        var offset = 8
+        while body.count - offset >= 4 {
+            let code = number16(body, offset)
+            let length = Int(number16(body, offset + 2))
+            guard code != 0, body.count - offset - 4 >= length else { break }
             if code == 9, length == 1 {
-                guard let clock = CaptureClock(resolution: file.u8(at + 4)) else {
-                    throw Fault(text: "interface with an impossible clock at byte \(at)")
+                guard let clock = CaptureClock(resolution: body[body.startIndex + offset + 4])
+                else {
+                    throw Fault(
+                        text: "interface with an impossible clock at byte "
+                            + "\(at + Block.header + offset)")
                 }
                 interface.clock = clock
             }
-            at += 4 + (length + 3) & ~3
+            offset += 4 + (length + 3) & ~3
         }
         interfaces.append(interface)
     }

@@ -1,7 +1,7 @@
 import Wire
 
 /// By number in the registry of link types (tcpdump.org/linktypes.html).
-enum LinkType: UInt32 {
+public enum LinkType: UInt32 {
     case null = 0
     case ethernet = 1
     // DLT_RAW has these numbers on some systems.
@@ -14,7 +14,8 @@ enum LinkType: UInt32 {
     case rawIPv6 = 229
     case cooked2 = 276
 
-    static func unknown(_ type: UInt32) -> String {
+    /// Why frames of another one are left out.
+    public static func unknown(_ type: UInt32) -> String {
         "link type \(type) is not read, only Ethernet, raw IP, Linux cooked and loopback"
     }
 

@@ -12,7 +12,7 @@ package enum ActionWord: String, CaseIterable {
         case .drop: "The packet is dropped; no later rule sees it."
         case .count: "The packet is counted, as by every rule, and later rules see it."
         case .log:
-            "A line in the log, at most ten a second and worker; later rules see the packet."
+            "A line in the log, of each rule at most log.rule-lines a second; later rules see the packet."
         case .replace:
             "Every occurrence of a text in the payload of UDP or TCP becomes another; one that "
                 + "changes the length applies to UDP only. Later rules match the packet as it came."

@@ -105,11 +105,13 @@ package enum AddressText {
 
 /// A file of prefixes: one a line, `#` begins a comment.
 enum PrefixFile {
-    private static let limit = 256 << 20
+    static let limit = 256 << 20
     private static let mostComplaints = 10
 
-    static func read(_ path: String) throws(ConfigErrors) -> [AddressRange] {
-        let bytes = try FileBytes.readText(path, limit: limit)
+    /// - Parameter path: for the errors.
+    static func parse(
+        _ bytes: ArraySlice<UInt8>, _ path: String
+    ) throws(ConfigErrors) -> [AddressRange] {
         var ranges: [AddressRange] = []
         var errors: [String] = []
         for (index, line) in bytes.split(separator: 10, omittingEmptySubsequences: false)

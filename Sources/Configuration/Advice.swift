@@ -7,18 +7,56 @@ package enum Advice {
     /// - Parameter mtu: the largest inner packet sent after a rewrite.
     package static func of(_ set: PolicySet, mtu: Int) -> [String] {
         set.rules.flatMap { rule in
-            [splitText(rule)].compactMap { $0 } + addresses(of: rule) + characters(of: rule)
-                + replacements(of: rule, mtu: mtu)
-        }
+            [onePacket(rule), oneVersion(rule), eitherEnd(rule)].compactMap { $0 }
+                + addresses(of: rule) + characters(of: rule) + replacements(of: rule, mtu: mtu)
+        } + set.policies.compactMap(errors)
     }
 
-    private static func splitText(_ rule: Rule) -> String? {
-        let asksPayload = rule.match.payload != nil || !rule.replacements.isEmpty
-        guard asksPayload, rule.match.needs.protocols.contains(IPProtocol.tcp) else {
-            return nil
+    /// Payload is that of one packet.
+    private static func onePacket(_ rule: Rule) -> String? {
+        let protocols = rule.match.needs.protocols
+        let asksPayload = rule.match.payload != nil
+        let name = "rule \(rule.name): payload is matched packet by packet"
+        if asksPayload || !rule.replacements.isEmpty, protocols.contains(IPProtocol.tcp) {
+            return "\(name): a text that is split over TCP segments is not found"
+                + (protocols.contains(IPProtocol.udp) ? ", nor one in later fragments" : "")
         }
-        return "rule \(rule.name): payload is matched packet by packet: a text that is split "
-            + "over TCP segments is not found"
+        guard asksPayload, protocols.contains(IPProtocol.udp) else { return nil }
+        return "\(name): of a datagram in fragments only the first is searched"
+    }
+
+    /// ICMP without ICMPv6, where nothing else asks for IPv4.
+    private static func oneVersion(_ rule: Rule) -> String? {
+        let match = rule.match
+        guard let protocols = match.protocols, protocols.contains(IPProtocol.icmp),
+            !protocols.contains(IPProtocol.icmpv6), match.version == nil, match.source == nil,
+            match.destination == nil, match.address == nil
+        else { return nil }
+        return "rule \(rule.name): icmp is that of IPv4 alone: of IPv6 it is icmpv6"
+    }
+
+    /// Two keys of which each asks for either end.
+    private static func eitherEnd(_ rule: Rule) -> String? {
+        guard rule.match.address != nil, rule.match.ports != nil else { return nil }
+        return
+            "rule \(rule.name): address and port bind apart: the address may be one end's and the "
+            + "port the other's: source goes with source-port, destination with destination-port"
+    }
+
+    /// A firewall that keeps state, without the errors that tell hosts of a smaller MTU.
+    private static func errors(_ policy: Policy) -> String? {
+        let forwarding = policy.rules.filter { $0.terminal == .forward && !$0.isDryRun }
+        func isOfFlow(_ rule: Rule) -> Bool {
+            rule.match.flow == .established || rule.match.flow == .new
+        }
+        guard policy.dropsByDefault,
+            let rule = forwarding.first(where: { $0.match.flow == .established }),
+            !forwarding.contains(where: {
+                !isOfFlow($0) && $0.match.needs.protocols.contains(IPProtocol.icmp)
+            })
+        else { return nil }
+        return "rule \(rule.name): default: drop also drops ICMP errors about flows that are "
+            + "established, such as fragmentation needed: forward those too, or large packets vanish"
     }
 
     /// What looks like all addresses, or like an address of the other version, and is not.
@@ -49,8 +87,17 @@ package enum Advice {
             String(validating: bytes, as: UTF8.self)?.unicodeScalars
                 .contains { (0x80...0xFF).contains($0.value) } ?? false
         }
-        guard let text else { return [] }
-        return [
+        let ignoresCase = rule.match.payload.map { payload in
+            payload.ignoresCase && payload.strings.contains { $0.contains { $0 >= 0x80 } }
+        }
+        let notes =
+            ignoresCase == true
+            ? [
+                "rule \(rule.name): ignore-case is for ASCII letters: all others are found as written"
+            ]
+            : []
+        guard let text else { return notes }
+        return notes + [
             "rule \(rule.name): characters beyond ASCII are looked for as UTF-8, here "
                 + "\(Words.quote(text, limit: 40)): for a byte write \\xHH in single quotes"
         ]

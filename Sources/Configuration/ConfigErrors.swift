@@ -62,21 +62,57 @@ final class Problems {
     /// Something in another file, which the line names itself.
     func note(elsewhere text: String) { elsewhere.append(text) }
 
+    /// Begins a line about a place in the file.
+    func place(line: Int) -> String { path.map { "\($0):\(line): " } ?? "" }
+
     var errors: ConfigErrors {
         let sorted = found.enumerated().sorted {
             ($0.element.line, $0.offset) < ($1.element.line, $1.offset)
         }
         return ConfigErrors(
             sorted.map { problem in
-                let place = path.map { "\($0):\(problem.element.line): " } ?? ""
-                return place + problem.element.text
+                place(line: problem.element.line) + problem.element.text
             } + elsewhere)
     }
 }
 
-/// The known word that a misspelt one most likely means.
+/// The known word that a misspelt one, or another program's, most likely means.
 enum NearMiss {
+    /// What iptables, nftables, tcpdump and others call it. Of several meanings the first that is
+    /// known where the word stands.
+    private static let otherNames: [(names: [String], meanings: [String])] = [
+        (["accept", "allow", "pass", "permit", "ok"], ["forward"]),
+        (["deny", "block", "discard", "reject"], ["drop"]),
+        (["mangle", "rewrite", "substitute"], ["replace"]),
+        (["proto", "ip-protocol", "nexthdr"], ["protocol"]),
+        (["src", "saddr", "source-address", "src-ip", "from"], ["source"]),
+        (["dst", "daddr", "destination-address", "dst-ip", "dest", "to"], ["destination"]),
+        (["ip", "host", "addr", "net"], ["address"]),
+        (["sport", "src-port"], ["source-port"]),
+        (["dport", "dst-port", "dest-port"], ["destination-port"]),
+        (["ports"], ["port"]),
+        (["flags", "tcpflags"], ["tcp-flags"]),
+        (["content", "string", "pattern", "contains"], ["payload", "contains"]),
+        (["nocase", "ignorecase", "case-insensitive"], ["ignore-case"]),
+        (["state", "ct-state", "conntrack"], ["flow"]),
+        (["hop-limit", "hoplimit", "hop"], ["ttl"]),
+        (["tos", "traffic-class"], ["dscp"]),
+        (["frag", "fragments"], ["fragment"]),
+        (["ipv", "ip-version", "family"], ["version"]),
+        (["vpce", "vpc-endpoint", "endpoint-id"], ["endpoint"]),
+        (["limit", "pps"], ["rate", "packets-per-second"]),
+        (["actions", "verdict", "then", "target"], ["action"]),
+        (["when", "if", "matches"], ["match"]),
+        (["comment"], ["description"]),
+        (["default-action"], ["default"]),
+        (["ipv6-icmp", "icmp6"], ["icmpv6"]),
+    ]
+
     static func of(_ word: String, in known: [String]) -> String? {
+        let plain = word.lowercased().replacing("_", with: "-")
+        let meanings =
+            [plain] + (otherNames.first { $0.names.contains(plain) }?.meanings ?? [])
+        if let meaning = meanings.first(where: { known.contains($0) }) { return meaning }
         let limit = word.count <= 4 ? 1 : 2
         let near = known.map { ($0, distance(Array(word.lowercased()), Array($0))) }
             .filter { $0.1 <= limit }

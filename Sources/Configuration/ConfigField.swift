@@ -33,6 +33,11 @@ struct ConfigField {
         problems.note(line: line, name.isEmpty ? text : "\(name): \(text)")
     }
 
+    /// Notes what is wrong in another file, which the text names, and who named that one.
+    func failElsewhere(_ text: String) {
+        problems.note(elsewhere: "\(text) (\(problems.place(line: line))\(name))")
+    }
+
     func expected(_ what: String) { fail("expected \(what), found \(found)") }
 
     /// Something that the file may say one day, but this version does not do.
@@ -106,7 +111,10 @@ struct ConfigField {
     private func noteUnknown(_ word: String, at key: Node, _ keys: [String]) {
         let near = NearMiss.of(word, in: keys)
         let hint =
-            near.map { "did you mean \($0)?" } ?? "expected one of \(keys.joined(separator: ", "))"
+            word == "<<"
+            ? "YAML's merge is not read: write the keys out"
+            : near.map { "did you mean \($0)?" }
+                ?? "expected one of \(keys.joined(separator: ", "))"
         problems.note(
             line: key.mark?.line ?? line,
             "\(name.isEmpty ? "" : "\(name): ")unknown key '\(word)': \(hint)")
@@ -166,6 +174,12 @@ struct ConfigField {
     /// A word or number as it stands in the file, without quotes around it; nil for others.
     var plain: String? {
         guard let scalar = node.scalar, !isQuoted, !isNull else { return nil }
+        return scalar.string
+    }
+
+    /// A name, quoted or not; a number only without quotes.
+    var word: String? {
+        guard let scalar = node.scalar, isQuoted, Double(scalar.string) == nil else { return plain }
         return scalar.string
     }
 

@@ -7,6 +7,10 @@ import Support
 public enum ConfigFile {
     private static let limit = 16 << 20
 
+    /// In place of a path: what comes on standard input.
+    static let standardInput = "-"
+    private static let inputName = "<stdin>"
+
     /// What a file says on its own. - Throws: every mistake, one line each.
     public static func read(_ path: String) throws(ConfigErrors) -> Configuration {
         try read(path, for: ProcessorShape(Rules.self))
@@ -26,8 +30,12 @@ public enum ConfigFile {
     static func load(_ path: String, for processor: ProcessorShape) throws(ConfigErrors)
         -> Configuration
     {
-        let bytes = try FileBytes.read(path, limit: limit)
-        var configuration = try parse(text(bytes, path), path: path, for: processor)
+        let isInput = path == standardInput
+        let name = isInput ? inputName : path
+        let bytes =
+            try isInput
+            ? FileBytes.standardInput(limit: limit) : FileBytes.read(path, limit: limit)
+        var configuration = try parse(text(bytes, name), path: name, for: processor)
         configuration.fileDigest = SHA256.hexadecimal(of: bytes)
         return configuration
     }

@@ -15,6 +15,15 @@ enum FileBytes {
         withoutMark(try read(path, limit: limit))
     }
 
+    /// What comes on standard input.
+    static func standardInput(limit: Int) throws(ConfigErrors) -> [UInt8] {
+        do throws(WholeFile.Failure) {
+            return try WholeFile.standardInput(limit: limit)
+        } catch {
+            throw ConfigErrors([error.description])
+        }
+    }
+
     static func withoutMark(_ bytes: [UInt8]) -> ArraySlice<UInt8> {
         bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
     }

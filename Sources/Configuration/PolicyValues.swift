@@ -8,9 +8,9 @@ extension ConfigField {
     ) -> [ClosedRange<UInt16>]? {
         all(what) { item in
             item.range(in: limits)
-                ?? item.expected(
-                    "\(what) from \(limits.lowerBound) to \(limits.upperBound), or a range such "
-                        + "as \(example)")
+                ?? item.fail(
+                    "expected \(what) from \(limits.lowerBound) to \(limits.upperBound), or a range "
+                        + "such as \(example), found \(item.found)\(item.reversal)")
         }
     }
 
@@ -24,6 +24,17 @@ extension ConfigField {
             first <= last, limits.contains(first), limits.contains(last)
         else { return nil }
         return first...last
+    }
+
+    /// Says that a range is the wrong way round; empty for everything else.
+    var reversal: String {
+        let ends = (node.scalar?.string ?? "").split(
+            separator: "-", omittingEmptySubsequences: false
+        ).map { ConfigField.number($0) }
+        guard ends.count == 2, let first = ends[0], let last = ends[1], first > last else {
+            return ""
+        }
+        return ": a reversed range, write \(last)-\(first)"
     }
 
     /// The bytes of a text with the escapes \xHH, \n, \r, \t, \0 and \\.

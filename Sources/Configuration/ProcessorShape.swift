@@ -8,6 +8,8 @@ public struct ProcessorShape: Sendable {
     public var hasRules: Bool { parts.contains(where: \.decidesByPolicy) }
     /// Reads and validates the configuration.
     package let read: @Sendable (any Decoder) throws -> any Sendable
+    /// Shows the visitor the processor's type.
+    package let accept: @Sendable (any ProcessorVisitor) throws -> Void
     /// A snapshot of what `read` gave.
     package let makeSnapshot: @Sendable (any Sendable, PathSettings, UInt64) -> Snapshot
 
@@ -19,6 +21,7 @@ public struct ProcessorShape: Sendable {
             try Processor.validate(configuration)
             return configuration
         }
+        accept = { try $0.visit(Processor.self) }
         makeSnapshot = { configuration, settings, generation in
             // What `read` gave.
             ProcessorSnapshot(
@@ -26,4 +29,9 @@ public struct ProcessorShape: Sendable {
                 generation: generation)
         }
     }
+}
+
+/// Whoever needs the type of a processor that runs apart from the appliance.
+package protocol ProcessorVisitor: AnyObject {
+    func visit<Processor: PacketProcessor & ~Copyable>(_ processor: Processor.Type) throws
 }

@@ -83,8 +83,8 @@ struct RuleReader {
 
     private func readWord(_ field: ConfigField, _ rule: inout Rule) {
         if field.plain == "capture" { return field.unsupported("the action capture") }
-        guard let word = field.plain.flatMap(ActionWord.init) else {
-            let near = field.plain.flatMap { NearMiss.of($0, in: ActionWord.names) }
+        guard let word = field.word.flatMap(ActionWord.init) else {
+            let near = field.word.flatMap { NearMiss.of($0, in: ActionWord.names) }
             return field.expected(
                 RuleReader.actions + (near.map { " (did you mean \($0)?)" } ?? ""))
         }

@@ -92,6 +92,8 @@ enum YAMLText {
         let rest = lines[mark.line - 1].dropFirst(max(0, mark.column - 1))
         switch rest.first {
         case "\t": return "\(problem): a tab: indent by spaces"
+        case _ where lines[mark.line - 1].contains("::") && !problem.contains("alphabetic"):
+            return "\(problem): within { } and [ ] an address such as ::1 needs quotes, '::1'"
         case "@", "`", "%": return "\(problem): put text that begins with \(rest.first!) in quotes"
         default:
             return problem.contains("alphabetic or numeric")

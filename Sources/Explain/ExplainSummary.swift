@@ -18,12 +18,16 @@ struct ExplainSummary {
     /// By reason.
     private(set) var dropped: [String: Int] = [:]
     private(set) var notJudged: [String: Int] = [:]
+    /// Packets that the host merged, as no gateway sends them.
+    private(set) var longerThanMTU = 0
+    private let mtu: Int
     private var rules: [RuleCount]
     private let index: [String: Int]
 
-    init(rules: [Rule]) {
-        self.rules = rules.map { RuleCount(rule: $0.name) }
-        index = Dictionary(rules.enumerated().map { ($1.name, $0) }) { first, _ in first }
+    init(rules: [String], mtu: Int) {
+        self.mtu = mtu
+        self.rules = rules.map { RuleCount(rule: $0) }
+        index = Dictionary(rules.enumerated().map { ($1, $0) }) { first, _ in first }
     }
 
     mutating func count(_ packet: ExplainedPacket) {
@@ -32,6 +36,7 @@ struct ExplainSummary {
             return
         }
         judged += 1
+        if packet.length > mtu { longerThanMTU += 1 }
         if let reason = packet.reason {
             dropped[reason, default: 0] += 1
         } else {
@@ -59,6 +64,7 @@ struct ExplainSummary {
             var rewritten: Int
             var dropped: [String: Int]
             var notJudged: [String: Int]
+            var longerThanMtu: Int?
             var rules: [RuleCount]
         }
         var summary: Summary
@@ -69,7 +75,8 @@ struct ExplainSummary {
             Lines(
                 summary: .init(
                     judged: judged, forwarded: forwarded, rewritten: rewritten, dropped: dropped,
-                    notJudged: notJudged, rules: rules)))
+                    notJudged: notJudged,
+                    longerThanMtu: longerThanMTU > 0 ? longerThanMTU : nil, rules: rules)))
     }
 
     var text: [String] {
@@ -86,6 +93,11 @@ struct ExplainSummary {
         ]
         if !notJudged.isEmpty {
             lines.append("not judged: \(list(notJudged, by: "; "))")
+        }
+        if longerThanMTU > 0 {
+            lines.append(
+                "longer than mtu, \(mtu) bytes: \(longerThanMTU): the host that captured merged them "
+                    + "(GRO or TSO), and each was judged as one")
         }
         for rule in rules where rule.matched > 0 {
             lines.append(

@@ -24,7 +24,7 @@ struct ExplainedPacket: Encodable {
 
     var number: Int
     /// Seconds since the first frame.
-    var time: Double
+    var time = 0.0
     var endpoint: String?
     var `protocol`: String?
     var source: String?
@@ -32,40 +32,45 @@ struct ExplainedPacket: Encodable {
     /// Inner IP packet, bytes; of a frame that was not judged, the frame's.
     var length: Int
     var fragment: String?
+    /// Of TCP, such as syn and ack.
+    var tcpFlags: [String]?
+    var icmp: PacketWords.ICMP?
     /// forward, drop, or none for a frame that was not judged.
     var verdict: String
     /// A drop reason, or why it was not judged.
     var reason: String?
+    /// A later fragment that fared as the first one did.
+    var followsFirst: Bool?
     /// Decided.
     var rule: String?
     var matched: [Match] = []
     var rewritten: Rewrite?
 
+    /// One that was not judged.
+    init(_ frame: CaptureFrame, _ why: NotJudged) {
+        number = frame.number
+        length = frame.length
+        verdict = "none"
+        reason = why.text
+    }
+
     init(
-        _ frame: CaptureFile.Frame, _ capture: CaptureFile, isGeneve: Bool, start: UInt64,
-        _ rules: [Rule], _ judge: inout CaptureJudge
+        _ frame: CaptureFrame, _ outer: [UInt8], isGeneve: Bool, _ judgement: Judgement,
+        _ rules: [Rule]
     ) {
         number = frame.number
-        time = Double(Int64(bitPattern: frame.time &- start)) / 1e9
-        switch Explanation.outer(frame, capture, isGeneve: isGeneve) {
-        case .failure(let why):
-            length = frame.length
-            verdict = "none"
-            reason = why.rawValue
-        case .success(let outer):
-            let judgement = judge.judge(outer, at: frame.time)
-            length = outer.count
-            verdict = judgement.reason == nil ? "forward" : "drop"
-            reason = judgement.reason?.label
-            rule = judgement.decisive.map { rules[$0].name }
-            matched = judgement.matched.map { index in
-                Match(
-                    rule: rules[index].name,
-                    dryRun: rules[index].isDryRun ? ExplainedPacket.action(rules[index]) : nil)
-            }
-            describe(outer, isGeneve: isGeneve)
-            if let answer = judgement.answer { noteRewrite(outer, answer) }
+        length = outer.count
+        verdict = judgement.reason == nil ? "forward" : "drop"
+        reason = judgement.reason?.label
+        rule = judgement.decisive.map { rules[$0].name }
+        matched = judgement.matched.map { index in
+            Match(
+                rule: rules[index].name,
+                dryRun: rules[index].isDryRun ? ExplainedPacket.action(rules[index]) : nil)
         }
+        matched += judgement.own.map { Match(rule: $0) }
+        describe(outer, isGeneve: isGeneve)
+        if let answer = judgement.answer { noteRewrite(outer, answer) }
     }
 
     private static func action(_ rule: Rule) -> String {
@@ -94,19 +99,22 @@ struct ExplainedPacket: Encodable {
         }
         length = layout.innerEnd - layout.inner
         self.protocol = ProtocolNames.name(layout.protocolNumber)
-        source = ExplainedPacket.end(layout.source, layout.sourcePort, layout)
-        destination = ExplainedPacket.end(layout.destination, layout.destinationPort, layout)
+        let hasPorts = layout.hasPorts
+        source = PacketWords.end(
+            layout.source, hasPorts ? layout.sourcePort : nil, version: layout.version)
+        destination = PacketWords.end(
+            layout.destination, hasPorts ? layout.destinationPort : nil, version: layout.version)
         if layout.isFragment { fragment = layout.isLaterFragment ? "later" : "first" }
-    }
-
-    private static func end(
-        _ address: IPv6Address, _ port: UInt16, _ layout: PacketLayout
-    ) -> String {
-        let isIPv6 = layout.version == 6
-        let text = AddressText.format(
-            UInt128(address.high) << 64 | UInt128(address.low), isIPv6: isIPv6)
-        guard layout.hasPorts else { return text }
-        return isIPv6 ? "[\(text)]:\(port)" : "\(text):\(port)"
+        guard !layout.isLaterFragment else { return }
+        if hasPorts, layout.protocolNumber == IPProtocol.tcp {
+            tcpFlags = PacketWords.flags(layout.tcpFlags)
+        }
+        if [IPProtocol.icmp, IPProtocol.icmpv6].contains(layout.protocolNumber),
+            layout.transport + 2 <= layout.innerEnd
+        {
+            icmp = PacketWords.ICMP(
+                type: outer[layout.transport], code: outer[layout.transport + 1])
+        }
     }
 
     /// What a rewrite changed beyond lengths and checksums: payload lies at the end, so the common
@@ -126,15 +134,7 @@ struct ExplainedPacket: Encodable {
 
     private static func payload(_ outer: inout [UInt8]) -> (bytes: ArraySlice<UInt8>, length: Int)?
     {
-        var settings = PathSettings()
-        settings.requireAWSOptions = false
-        settings.keepsOuterTTL = true
-        let layout = withPacketView(&outer) { view -> PacketLayout? in
-            var layout = PacketLayout()
-            // An answer's addresses are swapped: its sum is the same.
-            return layout.parse(view, facts: [.headerVerified], settings: settings) == nil
-                ? layout : nil
-        }
+        let layout = withPacketView(&outer) { PacketLayout(explaining: $0) }
         return layout.map { (outer[$0.payload..<$0.payloadEnd], $0.innerEnd - $0.inner) }
     }
 
@@ -142,18 +142,24 @@ struct ExplainedPacket: Encodable {
 
     var json: String { JSONText.line(self) }
 
-    var text: String {
+    /// - Parameter byDefault: what decided where nothing else did.
+    func text(byDefault: String) -> String {
         let head = String(format: "%5d  %.6f  ", number, time)
         var what = "\(length) bytes"
         if let source, let destination, let name = self.protocol {
-            what = "\(name) \(source) -> \(destination), \(length) bytes"
+            let header =
+                tcpFlags.map { [$0.joined(separator: " ").uppercased()] }
+                ?? icmp.map { ["type \($0.type) code \($0.code)"] } ?? []
+            what =
+                "\(name) \(source) -> \(destination)"
+                + "\(header.map { " [\($0)]" }.joined()), \(length) bytes"
             if let fragment { what += ", \(fragment) fragment" }
         }
         let place = endpoint.map { "\($0)  " } ?? ""
-        return "\(head)\(place)\(what): \(outcome)"
+        return "\(head)\(place)\(what): \(outcome(byDefault))"
     }
 
-    private var outcome: String {
+    private func outcome(_ byDefault: String) -> String {
         guard verdict != "none" else { return "not judged: \(reason ?? "")" }
         var text = verdict
         if let rule {
@@ -161,9 +167,11 @@ struct ExplainedPacket: Encodable {
                 reason == nil || reason == "rule"
                 ? " by rule \(rule)" : ": \(reason ?? ""), rule \(rule)"
         } else if let reason, reason != "default" {
-            text += ": \(reason)"
+            text += ": \(reason)\(followsFirst == true ? ", as its first" : "")"
+        } else if followsFirst == true {
+            text += ", as its first"
         } else {
-            text += " by default"
+            text += byDefault
         }
         let others = matched.filter { $0.rule != rule }.map { match in
             match.rule + (match.dryRun.map { " (dry run: would \($0))" } ?? "")

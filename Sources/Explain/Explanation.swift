@@ -7,15 +7,20 @@ import Support
 import Wire
 
 /// `sluice check --explain`: the packets of a capture, judged by the policy of a config file.
-public enum Explanation {
-    /// Bytes before the inner packet that a plain one is given.
-    private static let overhead = Encapsulation.overhead
+public struct Explanation {
+    private let overview: CaptureOverview
+    private let configuration: Configuration
+    private let judge: any PacketJudge
+    private var summary: ExplainSummary
+    private var fragments = FirstFragments()
+    /// The first frame's time.
+    private var start: UInt64?
 
     /// Writes a line for every frame of the capture, then a summary.
     ///
     /// - Parameters:
     ///   - asJSON: one JSON object a line.
-    ///   - processor: what the program runs; of a chain the rules alone are asked.
+    ///   - processor: what the program runs: all of a chain is asked.
     ///   - write: takes a line.
     /// - Throws: `ConfigErrors` for the file; `Failure` for the capture, after everything that could
     ///   be read has been written.
@@ -23,52 +28,74 @@ public enum Explanation {
         config path: String, capture capturePath: String, asJSON: Bool,
         for processor: ProcessorShape = ProcessorShape(Rules.self), _ write: (String) -> Void
     ) throws {
-        guard processor.hasRules else {
-            throw Failure(.usage, "--explain tells what rules do, and this program has none")
-        }
-        var configuration = try ConfigFile.read(path, for: processor)
-        let capture: CaptureFile
+        let configuration = try ConfigFile.read(path, for: processor)
+        let byDefault = processor.hasRules ? " by default" : ""
+        var reader: CaptureReader
+        let explanation: Explanation
         do {
-            capture = try CaptureFile(path: capturePath, mayBeEmpty: true)
-        } catch {
-            throw Failure(.usage, "--explain: \(error)")
+            reader = try CaptureReader(path: capturePath)
+            var running = try Explanation(configuration, CaptureOverview(reader), processor)
+            while let frame = try reader.next() {
+                let packet = running.take(frame)
+                write(asJSON ? packet.json : packet.text(byDefault: byDefault))
+            }
+            explanation = running
+        } catch let failure as WholeFile.Failure {
+            throw Failure(.usage, "--explain: \(failure)")
         }
-        let isGeneve = capture.frames.contains { frame in
-            if case .geneve = frame.content { true } else { false }
-        }
-        // Plain packets come from no gateway.
-        if !isGeneve { configuration.run.allowedSources = [] }
-        var judge = try CaptureJudge(configuration, packets: capture.frames.count)
-        let rules = configuration.policy.rules
-        var summary = ExplainSummary(rules: rules)
-        let start = capture.frames.first?.time ?? 0
-        for frame in capture.frames {
-            let packet = ExplainedPacket(
-                frame, capture, isGeneve: isGeneve, start: start, rules, &judge)
-            summary.count(packet)
-            write(asJSON ? packet.json : packet.text)
-        }
+        let summary = explanation.summary
         if asJSON { write(summary.json) } else { summary.text.forEach(write) }
-        guard !capture.isCutShort else {
+        guard !reader.isCutShort else {
             throw Failure(
                 .usage,
-                "--explain: \(capturePath): ends within record \(capture.frames.count + 1): "
+                "--explain: \(capturePath): ends within record \(reader.count + 1): "
                     + "what stands before it was judged")
         }
     }
 
+    private init(
+        _ configuration: Configuration, _ overview: CaptureOverview, _ processor: ProcessorShape
+    ) throws {
+        var configuration = configuration
+        // Plain packets come from no gateway.
+        if !overview.isGeneve { configuration.run.allowedSources = [] }
+        self.configuration = configuration
+        self.overview = overview
+        judge = try JudgeMaker.judge(configuration, processor, packets: overview.frames)
+        summary = ExplainSummary(
+            rules: configuration.policy.rules.map(\.name) + processor.ruleNames,
+            mtu: configuration.run.settings.mtu)
+    }
+
+    private mutating func take(_ frame: CaptureFrame) -> ExplainedPacket {
+        let start = start ?? frame.time
+        self.start = start
+        var packet: ExplainedPacket
+        switch outer(frame) {
+        case .failure(let why): packet = ExplainedPacket(frame, why)
+        case .success(let outer):
+            let judgement = judge.judge(outer, at: frame.time)
+            packet = ExplainedPacket(
+                frame, outer, isGeneve: overview.isGeneve, judgement, configuration.policy.rules)
+            packet.followsFirst = fragments.note(
+                outer, judgement, configuration.policy, at: frame.time)
+        }
+        packet.time = Double(Int64(bitPattern: frame.time &- start)) / 1e9
+        summary.count(packet)
+        return packet
+    }
+
     /// The outer packet to judge, or why there is none.
-    static func outer(
-        _ frame: CaptureFile.Frame, _ capture: CaptureFile, isGeneve: Bool
-    ) -> Result<[UInt8], NotJudged> {
+    private func outer(_ frame: CaptureFrame) -> Result<[UInt8], NotJudged> {
         switch frame.content {
         case .geneve(let packet):
-            let bytes = Array(capture.bytes(of: packet))
-            return bytes[0] >> 4 == 4 ? .success(bytes) : .failure(.outerIPv6)
-        case .plain(let packet):
-            guard !isGeneve else { return .failure(.beside) }
-            guard packet.count <= Int(UInt16.max) - overhead else { return .failure(.tooLong) }
-            let inner = Array(capture.bytes(of: packet))
+            guard !overview.isReturned(packet) else { return .failure(.returned) }
+            return packet.bytes[0] >> 4 == 4 ? .success(packet.bytes) : .failure(.outerIPv6)
+        case .plain(let inner), .malformed(let inner):
+            guard !overview.isGeneve else { return .failure(.beside) }
+            guard inner.count <= Int(UInt16.max) - Encapsulation.overhead else {
+                return .failure(.tooLong)
+            }
             // 192.0.2.1 to 192.0.2.2, which are for documentation (RFC 5737).
             let header = GatewayHeader(
                 node: 0xC000_0201, target: 0xC000_0202, sourcePort: 49_152, endpoint: 0, cookie: 0,
@@ -80,23 +107,26 @@ public enum Explanation {
 }
 
 /// Why a frame was not judged.
-enum NotJudged: String, Error {
-    case notIP = "not IP"
-    case truncated = "captured in part only (see tcpdump -s 0)"
-    case malformed = "an empty frame"
-    case outerFragment = "an outer fragment: the kernel would put it together first"
-    case returned = "on its way back from the appliance"
-    case outerIPv6 = "Geneve over IPv6, which no gateway load balancer sends"
-    case beside = "not Geneve, and not for the packet path"
-    case tooLong = "too long for Geneve"
+struct NotJudged: Error {
+    let text: String
 
-    init(_ reason: CaptureFile.Reason) {
-        switch reason {
-        case .notIP: self = .notIP
-        case .truncated: self = .truncated
-        case .malformed: self = .malformed
-        case .outerFragment: self = .outerFragment
-        case .returned: self = .returned
-        }
+    static let returned = NotJudged(text: "on its way back from the appliance")
+    static let outerIPv6 = NotJudged(
+        text: "Geneve over IPv6, which no gateway load balancer sends")
+    static let beside = NotJudged(text: "not Geneve, and not for the packet path")
+    static let tooLong = NotJudged(
+        text: "too long for Geneve: merged by the host that captured it (GRO or TSO)")
+
+    private init(text: String) { self.text = text }
+
+    init(_ reason: CaptureFrame.Reason) {
+        text =
+            switch reason {
+            case .notIP: "not IP"
+            case .linkType(let type): LinkType.unknown(type)
+            case .truncated: "captured in part only (see tcpdump -s 0)"
+            case .malformed: "an empty frame"
+            case .outerFragment: "an outer fragment: the kernel would put it together first"
+            }
     }
 }

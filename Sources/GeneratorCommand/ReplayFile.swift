@@ -13,14 +13,18 @@ enum ReplayFile {
         } catch {
             throw Failure(.usage, "--replay: \(error)")
         }
-        let packets = capture.packets.map { Array(capture.bytes(of: $0)) }
-        guard !packets.isEmpty else {
-            throw Failure(.usage, "--replay: \(path) has no IP packet to send")
-        }
         let limit = SizeMix.allowed.upperBound
-        guard packets.allSatisfy({ $0.count <= limit }) else {
+        let packets = capture.packets.map(\.bytes).filter { $0.count <= limit }
+        guard !packets.isEmpty else {
             throw Failure(
-                .usage, "--replay: \(path) has packets above \(limit) bytes, GWLB carries none")
+                .usage, "--replay: \(path) has only packets above \(limit) bytes, GWLB carries none"
+            )
+        }
+        let longer = capture.packets.count - packets.count
+        if longer > 0 {
+            StandardError.write(
+                "--replay: \(longer) of \(capture.packets.count) packets are left out, longer than "
+                    + "\(limit) bytes: merged by the host that captured them (GRO or TSO)")
         }
         return packets
     }

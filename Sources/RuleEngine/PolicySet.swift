@@ -6,6 +6,8 @@ public struct PolicySet: Equatable, Sendable {
     public var main = Policy()
     /// By endpoint id: these packets see their own policy instead of `main`.
     public var endpoints: [UInt64: Policy] = [:]
+    /// Lines a second that the action log writes of each rule, at most.
+    public var logLines = 10
 
     public init() {}
 
@@ -18,5 +20,5 @@ public struct PolicySet: Equatable, Sendable {
     }
 
     /// `main`, then the others by endpoint id.
-    var policies: [Policy] { [main] + endpoints.sorted { $0.key < $1.key }.map(\.value) }
+    public var policies: [Policy] { [main] + endpoints.sorted { $0.key < $1.key }.map(\.value) }
 }

@@ -61,7 +61,8 @@ import Wire
                 generation: generation,
                 policies: unsafe PolicyList(compiled, policies.count),
                 policyOfEndpoint: EndpointTable(indices, other: 0, memory),
-                hasEndpointPolicies: !indices.isEmpty, hits: hits))
+                hasEndpointPolicies: !indices.isEmpty, hits: hits,
+                logLines: UInt32(clamping: set.logLines)))
         PolicySnapshot.liveCount.add(1, ordering: .relaxed)
     }
 
@@ -89,6 +90,7 @@ struct SnapshotRoot: BitwiseCopyable {
     let policyOfEndpoint: EndpointTable
     let hasEndpointPolicies: Bool
     let hits: HitCounters
+    let logLines: UInt32
 }
 
 /// The policies of a snapshot, which outlives every use.

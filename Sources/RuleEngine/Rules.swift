@@ -13,9 +13,6 @@ import Wire
     private static let fragmentCapacity = 16_384
     /// How long, nanoseconds: RFC 791 suggests 15 s for reassembly, hosts use up to 30.
     private static let fragmentIdle: UInt64 = 30_000_000_000
-    /// Events per second that one worker emits at most.
-    private static let eventsPerSecond = 10
-
     /// Its configuration: a policy, compiled.
     public struct Configuration: Decodable, Sendable {
         let policy: PolicySnapshot
@@ -48,12 +45,13 @@ import Wire
     private var found: RuleSet
     private var payload: PayloadFindings
     private var spender: RateSpender
-    private var second: UInt64 = 0
-    private var eventsLeft = 0
+    /// What each rule may still log, by index.
+    private let allowances: FixedTable<LogAllowance>
 
     /// Memory of one worker's rules beside its flow table and the snapshot, bytes.
     public static var byteCount: Int {
         FlowTable<FragmentFate>.byteCount(capacity: fragmentCapacity) + capacity / 8
+            + capacity * MemoryLayout<LogAllowance>.stride
     }
 
     /// - Throws: `IOFailure`, ENOMEM.
@@ -73,6 +71,7 @@ import Wire
         self.payload = payload
         self.fates = fates
         spender = RateSpender(worker: worker)
+        allowances = FixedTable(count: Rules.capacity, repeating: LogAllowance())
         root = configuration.policy.copyRoot()
     }
 
@@ -261,20 +260,26 @@ import Wire
         _ policy: borrowing CompiledPolicy, _ index: Int, _ isDryRun: Bool,
         _ packet: borrowing Packet, _ context: borrowing Context
     ) {
-        let now = context.now
-        if now &- second >= 1_000_000_000 {
-            second = now
-            eventsLeft = Rules.eventsPerSecond
-        }
-        guard eventsLeft > 0 else { return context.loseEvent() }
-        eventsLeft &-= 1
+        let rule = policy.firstHit &+ index
+        // Sound: a policy has no more rules than the table.
+        guard
+            unsafe allowances.pointer(rule).pointee.spend(at: context.now, most: root.logLines)
+        else { return context.loseEvent() }
+        let action: RuleEvent.Action =
+            switch policy.rules[index].terminal {
+            case .forward: .forward
+            case .drop: .drop
+            case nil: .none
+            }
         context.emit(
             RuleEvent(
-                generation: root.generation, rule: policy.firstHit &+ index, isDryRun: isDryRun,
+                generation: root.generation, rule: rule, action: action, isDryRun: isDryRun,
                 endpoint: packet.endpoint, version: packet.version,
                 protocolNumber: packet.protocolNumber, source: packet.source,
                 destination: packet.destination, sourcePort: packet.sourcePort,
-                destinationPort: packet.destinationPort, length: packet.length))
+                destinationPort: packet.destinationPort, length: packet.length,
+                tcpFlags: packet.tcpFlags,
+                icmp: packet.icmp.map { Int32($0.type) << 8 | Int32($0.code) } ?? -1))
     }
 }
 

@@ -126,7 +126,8 @@ struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Validate a config file and print its policy in plain words.",
         discussion: """
-            Exit code 78 and one line per mistake on standard error when it is wrong.
+            Exit code 78 and one line per mistake on standard error when it is wrong. With --json \
+            mistakes, too, stand on standard output.
 
             With --explain: the packets of a capture (pcap or pcapng, of Geneve or of plain IP), \
             each with what the policy makes of it and by which rules, then a summary. Exit code 64 \
@@ -136,20 +137,42 @@ struct Check: ParsableCommand {
     @Option(help: ArgumentHelp("A capture whose packets to judge.", valueName: "pcap"))
     var explain: String?
 
-    @Flag(help: "With --explain: one JSON object a line.")
+    @Flag(help: "One JSON object a line: of each file, or with --explain of each packet.")
     var json = false
 
-    @Argument(help: "The config file.")
-    var file: String
+    @Flag(help: "Say nothing of files that are right.")
+    var quiet = false
+
+    @Argument(help: "Config files; - is standard input.")
+    var files: [String]
 
     func run(_ program: Program) throws {
+        guard explain == nil || files.count == 1 && !quiet else {
+            throw Failure(.usage, "--explain goes with one config file, and without --quiet")
+        }
+        var wrong: [ConfigErrors] = []
+        for (number, file) in files.enumerated() {
+            do {
+                try check(file, program.processor.shape, isFirst: number == 0)
+            } catch let errors as ConfigErrors {
+                wrong.append(errors)
+                if json { print(ConfigCheck.json(file, errors)) }
+            }
+        }
+        guard wrong.isEmpty else { throw ConfigErrors(json ? [] : wrong.flatMap(\.lines)) }
+    }
+
+    private func check(_ file: String, _ shape: ProcessorShape, isFirst: Bool) throws {
         if let explain {
             return try Explanation.write(
-                config: file, capture: explain, asJSON: json, for: program.processor.shape
+                config: file, capture: explain, asJSON: json, for: shape
             ) { print($0) }
         }
-        guard !json else { throw Failure(.usage, "--json goes with --explain") }
-        for line in try ConfigCheck.describe(file, for: program.processor.shape) { print(line) }
+        let check = try ConfigCheck(file, for: shape)
+        guard !quiet else { return }
+        if json { return print(check.json) }
+        if !isFirst { print("") }
+        for line in check.lines { print(line) }
     }
 }
 

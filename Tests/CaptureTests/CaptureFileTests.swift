@@ -28,7 +28,7 @@ import Testing
     }
 
     static func packets(of capture: CaptureFile) -> [[UInt8]] {
-        capture.packets.map { Array(capture.bytes(of: $0)) }
+        capture.packets.map(\.bytes)
     }
 
     @Test(arguments: [
@@ -234,20 +234,113 @@ import Testing
     }
 
     @Test func `every frame says what it is`() throws {
-        let capture = try Self.capture("geneve.pcap")
-        #expect(capture.frames.map(\.number) == Array(1...6))
-        let kinds = capture.frames.map { frame -> String in
+        let frames = try Self.frames("geneve.pcap")
+        let overview = try CaptureOverview(Self.reader("geneve.pcap"))
+        #expect(frames.map(\.number) == Array(1...6) && overview.frames == 6)
+        let kinds = frames.map { frame -> String in
             switch frame.content {
             case .plain: "plain"
-            case .geneve(let packet): "geneve \(frame.length - packet.count)"
+            case .malformed: "malformed"
+            case .geneve(let packet) where overview.isReturned(packet): "returned"
+            case .geneve(let packet): "geneve \(frame.length - packet.bytes.count)"
             case .skipped(let reason): "\(reason)"
             }
         }
         // The last is Ethernet in Geneve, which is for the appliance to refuse.
         #expect(kinds == ["plain", "geneve 14", "returned", "geneve 14", "geneve 14", "geneve 14"])
-        let snapped = try Self.capture("snapped.pcap")
-        #expect(snapped.frames.map(\.content).contains(.skipped(.truncated)))
-        #expect(snapped.frames[1].length == 14 + Self.packets[1].count)
+        let snapped = try Self.frames("snapped.pcap")
+        #expect(snapped.map(\.content).contains(.skipped(.truncated)))
+        #expect(snapped[1].length == 14 + Self.packets[1].count)
+    }
+
+    static func reader(_ name: String) throws -> CaptureReader {
+        try CaptureReader(path: folder.appending(path: name).path)
+    }
+
+    static func frames(_ name: String) throws -> [CaptureFrame] {
+        var reader = try reader(name)
+        var frames: [CaptureFrame] = []
+        while let frame = try reader.next() { frames.append(frame) }
+        return frames
+    }
+
+    @Test func `frames of an interface with another link type are skipped`() throws {
+        let section = Self.section
+        func packet(_ interface: UInt32, _ bytes: [UInt8]) -> [UInt8] {
+            let length = Self.little(UInt32(bytes.count))
+            return Self.block(
+                6,
+                Self.little(interface) + [UInt8](repeating: 0, count: 8) + length + length + bytes)
+        }
+        // USB, raw IP.
+        let interfaces =
+            Self.block(1, [220, 0, 0, 0, 0, 0, 0, 0]) + Self.block(1, [101, 0, 0, 0, 0, 0, 0, 0])
+        let ip = Self.packets[0]
+        let capture = try CaptureFile(
+            bytes: section + interfaces + packet(1, ip) + packet(0, ip) + packet(1, ip), name: "f")
+        #expect(Self.packets(of: capture) == [ip, ip])
+        #expect(capture.skipped.otherLink == 1 && capture.skipped.total == 1)
+    }
+
+    /// A packet that a card is to split has no length in its header.
+    @Test func `a merged packet without a length is as long as its frame`() throws {
+        var merged: [UInt8] = [0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]
+        merged += [UInt8](repeating: 0x50, count: 4000)
+        let length = Self.little(UInt32(merged.count))
+        var bytes = [UInt8](try Self.file("raw.pcap")[..<24])
+        bytes += [UInt8](repeating: 0, count: 8)
+        bytes += length
+        bytes += length
+        bytes += merged
+        let capture = try CaptureFile(bytes: bytes, name: "f")
+        let packet = try #require(capture.packets.first)
+        #expect(packet.bytes.count == 4020 && packet.bytes[2..<4] == [0x0F, 0xB4])
+    }
+
+    @Test func `a capture that begins with an answer is read the right way round`() throws {
+        let whole = try Self.frames("geneve.pcap")
+        // The first Geneve packet goes, its answer stays, and one more is answered.
+        let bytes = try Self.file("geneve.pcap")
+        var at = 24
+        let records = whole.map { frame -> [UInt8] in
+            defer { at += 16 + frame.length }
+            return Array(bytes[at..<at + 16 + frame.length])
+        }
+        func answer(_ record: [UInt8]) -> [UInt8] {
+            var record = record
+            let ip = 16 + 14
+            record.replaceSubrange(ip + 12..<ip + 16, with: records[2][ip + 12..<ip + 16])
+            record.replaceSubrange(ip + 16..<ip + 20, with: records[2][ip + 16..<ip + 20])
+            return record
+        }
+        let capture = try CaptureFile(
+            bytes: bytes[..<24] + records[2] + records[3] + answer(records[3]) + records[4],
+            name: "f")
+        #expect(Self.packets(of: capture) == Array(Self.packets[1...2]))
+        #expect(capture.skipped.returned == 2)
+    }
+
+    @Test func `of a large file little is in memory`() throws {
+        let path = FileManager.default.temporaryDirectory
+            .appending(path: "sluice-large-\(UUID().uuidString).pcap")
+        defer { try? FileManager.default.removeItem(at: path) }
+        let one = try Self.file("raw.pcap")
+        FileManager.default.createFile(atPath: path.path, contents: Data(one[..<24]))
+        let file = try FileHandle(forWritingTo: path)
+        try file.seekToEnd()
+        let records = Data(one[24...])
+        let copies = (3 << 20) / records.count
+        for _ in 0..<copies { try file.write(contentsOf: records) }
+        try file.close()
+        var reader = try CaptureReader(path: path.path)
+        while try reader.next() != nil {}
+        #expect(reader.count == copies * Self.packets.count && !reader.isCutShort)
+        // A file may be cut while it is read.
+        reader = reader.rewound
+        _ = try reader.next()
+        try FileHandle(forWritingTo: path).truncate(atOffset: 2 << 20)
+        while try reader.next() != nil {}
+        #expect(reader.isCutShort)
     }
 
     static func complaint(path: String) -> String? {
@@ -258,6 +351,10 @@ import Testing
     }
 
     // ---- Little-endian pcapng by hand.
+
+    static let section = block(
+        0x0A0D_0D0A,
+        little(0x1A2B_3C4D as UInt32) + [1, 0, 0, 0] + [UInt8](repeating: 0xFF, count: 8))
 
     static func little<T: FixedWidthInteger>(_ value: T) -> [UInt8] { bigEndian(value).reversed() }
 

@@ -49,6 +49,14 @@ struct AdviceTests {
         ("payload: { contains: hello }, length: 20-32", "at least 33 bytes long"),
         ("payload: { contains: [hello, x] }, length: 29", nil),
         ("endpoint: [vpce-1, vpce-2]", nil),
+        (
+            "port: 80, not: { port: 1-100 }",
+            "not refuses every packet that the rest asks for, by port"
+        ),
+        ("ttl: 1-5, not: { ttl: 0-10 }", "by ttl"),
+        ("dscp: ef, not: { dscp: [46, 10] }", "by dscp"),
+        ("source: 10.0.0.1, not: { version: 4 }", "different IP versions"),
+        ("port: 80, not: { port: 81 }", nil),
     ])
     func `conditions that no packet meets together`(match: String, reason: String?) throws {
         let found = try notes(rules("r, match: { \(match) }, action: drop"))
@@ -125,7 +133,8 @@ struct AdviceTests {
                 })
             claims += silent.count
             guard !silent.isEmpty else { continue }
-            var judge = try CaptureJudge(configuration, packets: 100)
+            let judge = try JudgeMaker.judge(
+                configuration, ProcessorShape(Rules.self), packets: 100)
             for time in 0..<50 {
                 let judgement = judge.judge(
                     RandomPacket.make(&dice, isMarked: true), at: UInt64(time) * 1_000_000)
@@ -170,7 +179,8 @@ struct AdviceTests {
                 Replacement(find: [97], with: [UInt8](repeating: 98, count: count))
             ]
             configuration.policy.main.rules = [rule]
-            var judge = try CaptureJudge(configuration, packets: 1)
+            let judge = try JudgeMaker.judge(
+                configuration, ProcessorShape(Rules.self), packets: 1)
             let packet = PacketBuilder(PacketBuilder.udp4(1, 2, [97])).bytes()
             let reason = judge.judge(packet, at: 0).reason
             let isTold = Advice.of(configuration.policy, mtu: 68)[0].contains("cannot fit")
@@ -193,6 +203,38 @@ struct AdviceTests {
                 == ["rule both", "rule tcp:", "rule chan"])
         #expect(
             found.contains("rule lost: its replace has no effect: the same rule drops the packet"))
+    }
+
+    /// What the words of a policy hide.
+    @Test(arguments: [
+        ("protocol: icmp", "icmp is that of IPv4 alone"),
+        ("protocol: [icmp, icmpv6]", nil),
+        ("protocol: icmp, version: 4", nil),
+        ("address: 10.0.0.1, port: 53", "address and port bind apart"),
+        ("source: 10.0.0.1, port: 53", nil),
+        ("protocol: udp, payload: { contains: x }", "of a datagram in fragments only the first"),
+        ("protocol: udp, payload: { contains: é, ignore-case: true }", "ignore-case is for ASCII"),
+        ("protocol: udp, payload: { contains: \"\\x90\" }", "write \\xHH in single quotes"),
+    ])
+    func `a trap is told`(match: String, note: String?) throws {
+        let found = try notes(rules("r, match: { \(match) }, action: drop"))
+        if let note {
+            #expect(found.contains { $0.contains(note) }, "\(found)")
+        } else {
+            #expect(found.isEmpty, "\(found)")
+        }
+    }
+
+    @Test(arguments: [
+        ("", true),
+        ("    - { name: errors, match: { protocol: icmp, version: 4 }, action: forward }", false),
+    ])
+    func `state without errors is told`(more: String, isTold: Bool) throws {
+        let found = try notes(
+            "policy:\n  default: drop\n  rules:\n"
+                + "    - { name: answers, match: { flow: established }, action: forward }\n\(more)\n"
+        )
+        #expect(found.contains { $0.contains("also drops ICMP errors") } == isTold, "\(found)")
     }
 
     @Test func `memory is stated`() throws {

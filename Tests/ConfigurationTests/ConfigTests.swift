@@ -40,6 +40,66 @@ struct ConfigTests {
         }
     }
 
+    @Test func `a mistake in a set names the set first`() throws {
+        let name = "sluice-\(getpid())-wrong"
+        let folder = FileManager.default.temporaryDirectory
+        let (set, config) = (folder.appending(path: name), folder.appending(path: "\(name).yaml"))
+        defer { for path in [set, config] { try? FileManager.default.removeItem(at: path) } }
+        try "# a set\n192.0.2.300\n".write(to: set, atomically: true, encoding: .utf8)
+        try "policy: { rules: [{ name: a, match: { address: '@\(name)' }, action: drop }] }\n"
+            .write(to: config, atomically: true, encoding: .utf8)
+        let errors = #expect(throws: ConfigErrors.self) { try ConfigFile.read(config.path()) }
+        #expect(errors?.lines.count == 1)
+        let line = errors?.lines.first ?? ""
+        #expect(
+            line.hasPrefix("\(set.path()):2: expected an address or prefix, found '192.0.2.300'"))
+        #expect(line.contains("\(name).yaml:1: policy.rules[0].match.address"), "\(line)")
+    }
+
+    @Test(arguments: [
+        ("proto", "protocol"), ("dport", "destination-port"), ("sport", "source-port"),
+        ("src", "source"), ("dst", "destination"), ("destination_port", "destination-port"),
+    ])
+    func `what others call it is understood`(word: String, meant: String) throws {
+        let errors = #expect(throws: ConfigErrors.self) {
+            try parse("policy: { rules: [{ name: a, match: { \(word): 1 }, action: drop }] }")
+        }
+        #expect(
+            errors?.lines.first?.contains("did you mean \(meant)?") == true,
+            "\(errors?.lines ?? [])")
+    }
+
+    @Test(arguments: [
+        ("accept", "forward"), ("allow", "forward"), ("deny", "drop"), ("block", "drop"),
+    ])
+    func `other programs' actions are understood`(word: String, meant: String) throws {
+        for text in ["rules: [{ name: a, action: \(word) }]", "default: \(word)"] {
+            let errors = #expect(throws: ConfigErrors.self) { try parse("policy: { \(text) }") }
+            #expect(errors?.lines.first?.contains("did you mean \(meant)?") == true)
+        }
+    }
+
+    @Test func `lists of CPUs and names in quotes are taken`() throws {
+        #expect(try parse("listen: { cpus: [0, 1, 4-5] }").run.cpus == [0, 1, 4, 5])
+        let match = "{ protocol: \"tcp\", dscp: [\"ef\", 'af41'] }"
+        let policy = try parse(
+            "policy: { rules: [{ name: a, match: \(match), action: \"drop\" }] }"
+        ).policy
+        #expect(policy.main.rules[0].terminal == .drop)
+    }
+
+    @Test func `an address in braces without quotes is explained`() throws {
+        for value in ["::1", "[::1, 10.0.0.1]", "fe80::"] {
+            let errors = #expect(throws: ConfigErrors.self) {
+                try parse(
+                    "policy: { rules: [{ name: a, match: { source: \(value) }, action: drop }] }")
+            }
+            #expect(
+                errors?.lines.first?.contains("needs quotes, '::1'") == true,
+                "\(errors?.lines ?? [])")
+        }
+    }
+
     @Test(arguments: [
         ("", "fragments: follow-first, the default"),
         (
@@ -80,7 +140,7 @@ struct ConfigTests {
     func `the examples are valid`(name: String) throws {
         let path = Self.examples.appending(path: name).path()
         #expect(throws: Never.self) { try ConfigFile.read(path) }
-        let words = try ConfigCheck.describe(path)
+        let words = try ConfigCheck(path).lines
         #expect(words[0].hasPrefix("\(path): valid"))
     }
 
@@ -231,25 +291,36 @@ struct ConfigTests {
 
     @Test func `the policy in plain words`() throws {
         let path = Self.examples.appending(path: "blog.yaml").path()
-        #expect(
-            try ConfigCheck.describe(path).dropFirst().filter { !$0.hasPrefix("memory: ") } == [
-                "policy:",
-                "  1. drop-me: UDP, port 3000, payload contains 'drop me' -> drop",
-                "  2. strongly-typed: UDP, port 3000, payload contains 'weakly typed' -> "
-                    + "replace 'weakly typed' by 'strongly typed'",
-                "  3. every-fifth-ping: ICMP, IPv4, ICMP type 0 or 8, an echo sequence number "
-                    + "that is a multiple of 5 -> drop",
-                "  otherwise: forward",
-                "  later fragments: as the first of their packet",
-                "  inner packets that cannot be decoded: drop",
-                "note: rule strongly-typed: each 'weakly typed' adds 2 bytes: a packet that grows "
-                    + "beyond mtu, 8500 bytes, is dropped (too_big)",
-            ])
+        let packets =
+            "payload is matched packet by packet: of a datagram in fragments only the first is searched"
+        let expected: [String] = [
+            "policy:",
+            "  1. drop-me: UDP, port 3000, payload contains 'drop me' -> drop",
+            """
+              2. strongly-typed: UDP, port 3000, payload contains 'weakly typed' -> \
+            replace 'weakly typed' by 'strongly typed'
+            """,
+            """
+              3. every-fifth-ping: ICMP, IPv4, ICMP type 0 or 8, an echo sequence number \
+            that is a multiple of 5 -> drop
+            """,
+            "  otherwise: forward",
+            "  later fragments: as the first of their packet",
+            "  inner packets that cannot be decoded: drop",
+            "note: rule drop-me: \(packets)",
+            "note: rule strongly-typed: \(packets)",
+            """
+            note: rule strongly-typed: each 'weakly typed' adds 2 bytes: a packet that grows \
+            beyond mtu, 8500 bytes, is dropped (too_big)
+            """,
+        ]
+        let lines = try ConfigCheck(path).lines.dropFirst().filter { !$0.hasPrefix("memory: ") }
+        #expect(lines == expected)
     }
 
     @Test func `limits and their memory in plain words`() throws {
         let path = Self.examples.appending(path: "rate-limit.yaml").path()
-        let words = try ConfigCheck.describe(path)
+        let words = try ConfigCheck(path).lines
         #expect(
             words[2]
                 == "  1. connection-flood: TCP, with SYN without ACK, what exceeds 100 packets "
@@ -382,7 +453,7 @@ struct ConfigTests {
         }
         try lines.joined().write(toFile: path, atomically: true, encoding: .utf8)
         defer { try? FileManager.default.removeItem(atPath: path) }
-        #expect(try PrefixFile.read(path).count == 100_000)
+        #expect(try SetFolder(of: "").read(path).get().count == 100_000)
     }
 
     @Test func `a set that many rules name is read once`() throws {
@@ -391,9 +462,9 @@ struct ConfigTests {
         defer { try? FileManager.default.removeItem(atPath: path) }
         try "192.0.2.0/24\n".write(toFile: path, atomically: true, encoding: .utf8)
         let folder = SetFolder(of: "/etc/sluice.yaml")
-        let first = try folder.read(path)
+        let first = try folder.read(path).get()
         try FileManager.default.removeItem(atPath: path)
-        #expect(try folder.read(path) == first)
+        #expect(try folder.read(path).get() == first)
         #expect(folder.files == [path])
     }
 }

@@ -47,6 +47,7 @@ struct SettingTests {
         "policy.on-error": (["drop", "forward"], ["ignore", "dropp"]),
         "log.level": (["trace", "critical"], ["warnign", "verbose", "INFO"]),
         "log.format": (["text", "json"], ["xml"]),
+        "log.rule-lines": (["0", "100000"], ["100001", "-1", "many"]),
     ]
 
     @Test func `every setting of the file has values to try`() {

@@ -1,11 +1,12 @@
 """`sluice check --explain`: captures that scapy and tcpdump made, judged as the appliance judges."""
 
+import json
 import os
 import random
 import subprocess
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP, fragment
 from scapy.packet import Raw
 
 from explain import explain, explain_json, verdicts, write_capture
@@ -67,8 +68,8 @@ def test_for_people(config):
     lines = explain(path, CAPTURES / "raw.pcap").stdout.splitlines()
     assert lines == [
         "    1  0.000000  UDP 192.168.1.10:40000 -> 192.168.2.10:3000, 33 bytes: forward by default",
-        "    2  1.001001  TCP [fd00:1::10]:40001 -> [fd00:2::10]:443, 60 bytes: forward by default",
-        "    3  2.002002  ICMP 192.168.1.10 -> 192.168.2.10, 32 bytes: drop by rule ping",
+        "    2  1.001001  TCP [fd00:1::10]:40001 -> [fd00:2::10]:443 [SYN], 60 bytes: forward by default",
+        "    3  2.002002  ICMP 192.168.1.10 -> 192.168.2.10 [type 8 code 0], 32 bytes: drop by rule ping",
         "",
         "3 packets judged: 2 forwarded (0 rewritten), 1 dropped (1 rule)",
         "rule ping: matched 1: 0 forwarded, 1 dropped",
@@ -140,9 +141,46 @@ def test_a_wrong_config_comes_first(config):
     assert "did you mean default?" in done.stderr
 
 
-def test_json_goes_with_explain():
-    done = subprocess.run([BIN / "sluice", "check", "--json", BLOG], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (64, "sluice: --json goes with --explain\n")
+def check(*arguments, **more):
+    return subprocess.run([BIN / "sluice", "check", *arguments], capture_output=True, text=True, **more)
+
+
+def test_json_of_mistakes(config):
+    wrong = config("policy: { defalt: drop }")
+    done = check("--json", BLOG, wrong)
+    right, mistaken = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (78, "")
+    assert right["valid"] and right["rules"] == 3
+    mistake = mistaken["mistakes"][0]
+    assert (mistake["file"], mistake["line"]) == (str(wrong), 1)
+    assert "did you mean default?" in mistake["text"]
+
+
+def test_standard_input_several_files_and_quiet():
+    done = check("-", input="policy: { defalt: drop }\n")
+    assert done.returncode == 78 and done.stderr.startswith("<stdin>:1: policy: ")
+    assert check("-", BLOG, input="policy: {}\n").stdout.count(": valid") == 2
+    assert (check("--quiet", BLOG, BLOG).returncode, check("--quiet", BLOG).stdout) == (0, "")
+    assert check("--quiet", "--explain", CAPTURES / "raw.pcap", BLOG).returncode == 64
+
+
+def test_a_later_fragment_is_told_as_following_its_first(tmp_path, config):
+    whole = IP(src=B4, dst=A4, id=7) / UDP(sport=1, dport=9) / Raw(b"x" * 64)
+    pieces = fragment(whole, fragsize=40)
+    path = config("policy: { rules: [ { name: in, match: { port: 9 }, action: forward } ] }")
+    lines = explain(path, write_capture(tmp_path / "pieces.pcap", pieces)).stdout.splitlines()
+    assert lines[0].endswith("forward by rule in") and lines[1].endswith("forward, as its first")
+    path = config("policy: { rules: [ { name: in, match: { port: 9 }, action: drop } ] }")
+    lines = explain(path, tmp_path / "pieces.pcap").stdout.splitlines()
+    assert lines[1].endswith("drop: fragment, as its first")
+
+
+def test_merged_packets_are_judged_and_told(tmp_path, config):
+    merged = IP(src=B4, dst=A4) / TCP(sport=1, dport=9) / Raw(b"x" * 20000)
+    capture = write_capture(tmp_path / "merged.pcap", [merged, IP(src=B4, dst=A4) / UDP(dport=9)])
+    packets, summary = explain_json(config("policy: {}"), capture)
+    assert [one["verdict"] for one in packets] == ["forward", "forward"]
+    assert (packets[0]["tcp_flags"], summary["longer_than_mtu"]) == (["syn"], 1)
 
 
 # --- the same engine, with state and the capture's clock -----------------------------------------

@@ -24,8 +24,9 @@ public struct LineLogHandler: LogHandler {
         let text = "\(event.message)"
         let line: String
         switch format {
-        case .text: line = "\(time) \(event.level) \(text)"
-        case .json: line = LineLogHandler.json(time, event.level, text)
+        case .text:
+            line = "\(time) \(event.level) \(text)\(LineLogHandler.text(event.metadata ?? [:]))"
+        case .json: line = LineLogHandler.json(time, event.level, text, event.metadata ?? [:])
         }
         // The line is data, never a format string.
         StandardError.write(line, LineLogHandler.priority(event.level))
@@ -42,8 +43,38 @@ public struct LineLogHandler: LogHandler {
         }
     }
 
-    private static func json(_ time: String, _ level: Logger.Level, _ text: String) -> String {
-        JSONText.line(["time": time, "level": "\(level)", "message": text])
+    /// Fields as key=value, in quotes where a value would not be one word.
+    private static func text(_ fields: Logger.Metadata) -> String {
+        fields.sorted { $0.key < $1.key }.map { key, value in
+            let text: String =
+                if case .array(let items) = value {
+                    items.map { "\($0)" }.joined(separator: ",")
+                } else { "\(value)" }
+            let isWord =
+                !text.isEmpty
+                && text.utf8.allSatisfy { (0x21...0x7E).contains($0) && $0 != 0x22 && $0 != 0x3D }
+            return " \(key)=\(isWord ? text : JSONText.line(text))"
+        }.joined()
+    }
+
+    private static func json(
+        _ time: String, _ level: Logger.Level, _ text: String, _ fields: Logger.Metadata
+    ) -> String {
+        let event: [String: JSONValue] = [
+            "time": .string(time), "level": .string("\(level)"), "message": .string(text),
+        ]
+        return JSONText.line(event.merging(fields.mapValues(value)) { own, _ in own })
+    }
+
+    private static func value(_ value: Logger.Metadata.Value) -> JSONValue {
+        switch value {
+        case .string(let text): .string(text)
+        case .stringConvertible(let flag as Bool): .bool(flag)
+        case .stringConvertible(let number as any BinaryInteger): .integer(Int(clamping: number))
+        case .stringConvertible(let other): .string("\(other)")
+        case .array(let items): .array(items.map(LineLogHandler.value))
+        case .dictionary(let fields): .object(fields.mapValues(LineLogHandler.value))
+        }
     }
 
     /// RFC 3339, UTC, milliseconds.

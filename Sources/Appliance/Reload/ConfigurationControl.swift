@@ -35,6 +35,7 @@ final class ConfigurationControl: Sendable {
         /// Hits of rules that older snapshots counted.
         var earlierHits: [String: UInt64] = [:]
         var reloads = ReloadReading()
+        var ruleLog = RuleLog()
     }
 
     init(loader: ConfigLoader, processor: ProcessorShape, _ configuration: Configuration) {
@@ -157,6 +158,8 @@ final class ConfigurationControl: Sendable {
             state.reloads.note(new, next.policy)
         }
         for worker in workers { worker.waker.wake() }
+        let logged = loggedHits
+        state.withLock { $0.ruleLog.follow(logged) }
     }
 
     /// As at the start: a policy that takes most of what the host has left is let go again, before
@@ -227,11 +230,13 @@ final class ConfigurationControl: Sendable {
         let eventLog = EventLog(
             event: { [self] event in
                 guard let event = event as? RuleEvent else { return }
-                let names = state.withLock { state in
-                    (state.retired + [state.current].compactMap { $0 }).compactMap(\.policy)
-                        .first { $0.generation == event.generation }?.ruleNames
+                state.withLock { state in
+                    let names = (state.retired + [state.current].compactMap { $0 })
+                        .compactMap(\.policy).first { $0.generation == event.generation }?.ruleNames
+                    state.ruleLog.write(
+                        event, names?[event.rule], second: sluice_monotonic_ns() / 1_000_000_000,
+                        most: state.configuration.policy.logLines, log)
                 }
-                log.info("\(ConfigurationControl.describe(event, names?[event.rule] ?? "?"))")
             },
             write: { line, isWarning in log.log(level: isWarning ? .warning : .info, "\(line)") })
         for worker in workers { worker.link.takeEvents(processor.parts, log: eventLog) }
@@ -243,24 +248,28 @@ final class ConfigurationControl: Sendable {
             let lost = workers.reduce(0) { $0 + $1.counters.readEvents(part: part).lost }
             let new = lost - seen[part]
             seen[part] = lost
-            guard new > 0 else { continue }
-            log.info(
-                description.decidesByPolicy
-                    ? "\(new) more packets matched rules with the action log"
-                    : "\(new) events of the processor were lost: more than can be handled")
+            if description.decidesByPolicy {
+                tellSuppressed(workers, log)
+            } else if new > 0 {
+                log.info("\(new) events of the processor were lost: more than can be handled")
+            }
         }
     }
 
-    private static func describe(_ event: RuleEvent, _ rule: String) -> String {
-        let isIPv6 = event.version == 6
-        func end(_ address: IPv6Address, _ port: UInt16) -> String {
-            let text = AddressText.format(
-                UInt128(address.high) << 64 | UInt128(address.low), isIPv6: isIPv6)
-            return port == 0 ? text : isIPv6 ? "[\(text)]:\(port)" : "\(text):\(port)"
+    /// Hits of the rules that log.
+    private var loggedHits: [(name: String, hits: UInt64)] {
+        let logged = state.withLock { state in
+            Set(state.configuration.policy.rules.filter(\.isLogged).map(\.name))
         }
-        return "rule \(rule)\(event.isDryRun ? " (dry run)" : ""): "
-            + "\(end(event.source, event.sourcePort)) -> "
-            + "\(end(event.destination, event.destinationPort)), protocol \(event.protocolNumber), "
-            + "\(event.length) bytes, \(EndpointID.format(event.endpoint))"
+        return logged.isEmpty ? [] : ruleHits.filter { logged.contains($0.name) }
+    }
+
+    /// Says of each rule how many lines were left out.
+    private func tellSuppressed(_ workers: [WorkerThread], _ log: Logger) {
+        // Before the events: what was hit by then has its event in a ring.
+        let hits = loggedHits
+        guard !hits.isEmpty else { return }
+        handleEvents(workers, log)
+        state.withLock { $0.ruleLog.tellSuppressed(hits, log) }
     }
 }

@@ -33,12 +33,14 @@ extension AddressMatchKey {
         _ field: ConfigField, _ name: String, _ folder: SetFolder
     ) -> [AddressRange]? {
         guard !name.isEmpty else { return field.expected("a file name after @") }
-        do {
-            return try folder.read(name)
-        } catch {
+        switch folder.read(name) {
+        case .success(let ranges): return ranges
+        case .failure(.unreadable(let error)):
             for line in error.lines { field.fail("@\(name): \(line)") }
-            return nil
+        case .failure(.wrong(let error)):
+            for line in error.lines { field.failElsewhere(line) }
         }
+        return nil
     }
 
     /// The ranges in plain words.

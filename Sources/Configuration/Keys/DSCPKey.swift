@@ -26,14 +26,15 @@ struct DSCPKey: MatchKey {
 
     static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         let ranges = field.all("a code point") { item -> ClosedRange<UInt16>? in
-            let named = names.first { $0.name == item.plain }
+            let named = names.first { $0.name == item.word }
             if let range = named.map({ $0.number...$0.number }) ?? item.range(in: 0...63) {
                 return range
             }
-            let near = item.plain.flatMap { NearMiss.of($0, in: names.map(\.name)) }
-            return item.expected(
-                "a name such as ef, cs1 or af41, a number from 0 to 63, or a range such as 8-15"
-                    + (near.map { " (did you mean \($0)?)" } ?? ""))
+            let near = item.word.flatMap { NearMiss.of($0, in: names.map(\.name)) }
+            return item.fail(
+                "expected a name such as ef, cs1 or af41, a number from 0 to 63, or a range such as "
+                    + "8-15\(near.map { " (did you mean \($0)?)" } ?? ""), found \(item.found)"
+                    + item.reversal)
         }
         return ranges.map { .dscp(ByteSet(ranges: $0)) }
     }

@@ -56,5 +56,9 @@ struct NotKey: MatchKey {
         }
     }
 
-    func contradiction(in match: Match) -> String? { nil }
+    /// Whatever meets the rest of the match meets one of the conditions that none may meet.
+    func contradiction(in match: Match) -> String? {
+        refused.conditions.first { $0.written.covers(match) }
+            .map { "not refuses every packet that the rest asks for, by \($0.key.rawValue)" }
+    }
 }

@@ -18,7 +18,7 @@ struct ProtocolKey: MatchKey {
     static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition? {
         let expected = "\(ProtocolNames.words.joined(separator: ", ")) or a number from 0 to 255"
         let numbers = field.all("a protocol") { item -> UInt8? in
-            guard let word = item.plain else { return item.expected(expected) }
+            guard let word = item.word else { return item.expected(expected) }
             if let number = ProtocolNames.number(of: word) ?? UInt8(word) { return number }
             let near = NearMiss.of(word, in: ProtocolNames.words)
             return item.expected(expected + (near.map { " (did you mean \($0)?)" } ?? ""))

@@ -47,8 +47,9 @@ package enum ConfigSchema {
         }
         if name.isEmpty {
             properties["processor"] = [
-                "description": "Settings of a program's own processor; sluice itself has none.",
-                "type": ["object", "null"], "maxProperties": 0,
+                "description":
+                    "Settings of a program's own processor, which checks them; sluice itself has none.",
+                "type": ["object", "null"],
             ]
         }
         var schema: [String: JSONValue] = [

@@ -144,19 +144,28 @@ extension SettingKind<[String]> {
 extension SettingKind<[Int]> {
     static var cpus: SettingKind<[Int]> {
         let values = "auto or a list such as 1-3,7"
+        let number: JSONValue = ["type": "integer", "minimum": 0]
         let list: JSONValue = [
             "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$",
         ]
         return SettingKind(
             read: { field in
                 if field.says("auto") { return [] }
-                // One CPU is written as a number.
-                let text = field.node.scalar?.string
-                return text.flatMap { CPUList.parse($0) } ?? field.expected(values)
+                // One CPU is written as a number; of a list each item is one, or a range.
+                let texts = field.items.map { $0.node.scalar?.string ?? "" }
+                return CPUList.parse(texts.joined(separator: ","))
+                    ?? field.fail(
+                        "expected \(values), found \(field.found)"
+                            + field.items.map(\.reversal).joined())
             },
             text: { $0.isEmpty ? "auto" : $0.map(String.init).joined(separator: ",") },
             values: values,
-            schema: schemaOr("auto", ["oneOf": [["type": "integer", "minimum": 0], list]]))
+            schema: [
+                "oneOf": [
+                    ["const": "auto"], number, list,
+                    ["type": "array", "items": ["oneOf": [number, list]], "minItems": 1],
+                ]
+            ])
     }
 }
 

@@ -174,6 +174,11 @@ package enum Settings {
             "log.format", .flag("log-format", placeholder: "format"),
             .choice(["text": .text, "json": .json]), at: \.logFormat, .live,
             "Lines for people, or one JSON object a line."),
+        Setting(
+            "log.rule-lines", .variable("log-rule-lines"), .number(0...100_000),
+            at: \.policy.logLines, .live,
+            "Lines a second that the action log writes of each rule, at most.",
+            details: "What is left out is counted, and told by rule each second."),
     ]
 
     /// What the file cannot say.
