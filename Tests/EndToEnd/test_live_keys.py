@@ -49,6 +49,7 @@ RESTART = {
     "listen.ring": "listen: { ring: { frames: 128 } }",
     "health.address": 'health: { address: "0.0.0.0:8081" }',
     "health.tcp": 'health: { tcp: "0.0.0.0:8081" }',
+    "health.admin": 'health: { admin: "0.0.0.0:8082" }',
     "flows.per-worker": "flows: { per-worker: 1024 }",
 }
 
@@ -231,6 +232,17 @@ def log_format(a):
     assert json.loads(a.program.text.splitlines()[-1])["level"] == "info"
 
 
+def rule_lines(a):
+    rules = "policy: { rules: [{ name: seen, match: { port: 4000 }, action: [log, drop] }] }"
+    a.start(f"log: {{ rule-lines: 0 }}\n{rules}")
+    assert a.dropped(request()) == "rule"
+    a.program.wait_for("rule seen: 1 more packets matched, of which no line is written")
+    assert "rule seen: drop" not in a.program.text
+    a.change(f"log: {{ rule-lines: 5 }}\n{rules}")
+    assert a.dropped(request()) == "rule"
+    a.program.wait_for("rule seen: drop")
+
+
 def drain(key):
     def check(a):
         keys = {"minimum": "0s", "idle": "0s", "timeout": "60s", key: "50s"}
@@ -264,6 +276,7 @@ LIVE = {
     "policy": policy,
     "log.level": log_level,
     "log.format": log_format,
+    "log.rule-lines": rule_lines,
 }
 
 

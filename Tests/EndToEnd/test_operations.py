@@ -182,7 +182,7 @@ LATER_NAMES = """
     reload_duration_seconds
 """.split()
 # Beyond the appendix; a new one is entered here and in CHANGELOG.
-ADDED_NAMES = ["receive_errors_total", "events_emitted_total", "events_lost_total"]
+ADDED_NAMES = ["receive_errors_total", "events_emitted_total", "events_lost_total", "unclaimed_packets_total"]
 REASONS = """
     outer_malformed outer_checksum source_not_allowed outer_ttl geneve_malformed geneve_version
     geneve_control geneve_critical_option geneve_protocol aws_options inner_malformed inner_header_checksum rule

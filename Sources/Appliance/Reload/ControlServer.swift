@@ -3,13 +3,15 @@ import Foundation
 
 /// Serves the control socket beside all else that the control loop does: nothing here ever waits.
 /// Whoever is slow, idle or says too much is let go; when there are too many, the one who has
-/// said nothing for longest is. Who waits for us is never let go: while all do, others wait in
-/// the socket's queue.
+/// said nothing for longest is, but nobody who has only just come. Who waits for us is never let go:
+/// while all do, others wait in the socket's queue.
 struct ControlServer: ~Copyable {
     private static let mostClients = 16
     private static let longestRequest = 4096
     /// For a request to come whole, and for a reply to be taken.
     private static let patience: UInt64 = 1_000_000_000
+    /// Of it, what everybody has before another may take the place.
+    private static let grace: UInt64 = 250_000_000
 
     private let socket: ControlSocket
     private var clients: [Client] = []
@@ -28,6 +30,10 @@ struct ControlServer: ~Copyable {
         var deadline: UInt64
         var input = Data()
         var output: ArraySlice<UInt8> = []
+
+        func mayGo(at now: UInt64) -> Bool {
+            state != .waiting && now + ControlServer.patience >= deadline + ControlServer.grace
+        }
     }
 
     init(_ socket: ControlSocket) { self.socket = socket }
@@ -36,7 +42,7 @@ struct ControlServer: ~Copyable {
 
     /// What may bring something to do.
     var polled: [pollfd] {
-        let mayAccept = !isShort && hasRoom
+        let mayAccept = !isShort && hasRoom(at: sluice_monotonic_ns())
         return [pollfd(fd: socket.descriptor, events: Int16(mayAccept ? POLLIN : 0), revents: 0)]
             + clients.map { client in
                 let events: Int32 =
@@ -83,7 +89,7 @@ struct ControlServer: ~Copyable {
 
     private mutating func accept(now: UInt64) {
         isShort = false
-        for _ in 0..<ControlServer.mostClients where hasRoom {
+        for _ in 0..<ControlServer.mostClients where hasRoom(at: now) {
             let descriptor = sluice_accept_nonblocking(socket.descriptor)
             guard descriptor >= 0 else {
                 isShort = descriptor != -EAGAIN
@@ -97,19 +103,19 @@ struct ControlServer: ~Copyable {
                 client.state = .writing
                 client.output = ControlLine.encode(ControlReply(errors: ["not permitted"]))[...]
             }
-            if clients.count >= ControlServer.mostClients { makeRoom() }
+            if clients.count >= ControlServer.mostClients { makeRoom(now) }
             clients.append(client)
         }
     }
 
     /// Somebody who does not wait for us can make room.
-    private var hasRoom: Bool {
-        clients.count < ControlServer.mostClients || clients.contains { $0.state != .waiting }
+    private func hasRoom(at now: UInt64) -> Bool {
+        clients.count < ControlServer.mostClients || clients.contains { $0.mayGo(at: now) }
     }
 
-    private mutating func makeRoom() {
+    private mutating func makeRoom(_ now: UInt64) {
         let oldest =
-            clients.indices.filter { clients[$0].state != .waiting }
+            clients.indices.filter { clients[$0].mayGo(at: now) }
             .min { clients[$0].deadline < clients[$1].deadline }
         guard let oldest else { return }
         close(clients[oldest].descriptor)

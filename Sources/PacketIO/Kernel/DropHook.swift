@@ -2,7 +2,7 @@ import CSluice
 import Wire
 
 /// Keeps the IP stack away from the packets that the packet sockets have taken: an nf_tables chain
-/// at the ingress of our interfaces, behind the taps (AF_PACKET sees a frame before the chain
+/// at the ingress of each of our interfaces, behind the taps (AF_PACKET sees a frame before the chain
 /// does), drops Geneve for our addresses.
 ///
 /// The table is owned by our netlink socket: nobody else can change it, and the kernel removes it
@@ -58,45 +58,66 @@ public struct DropHook: ~Copyable {
             $0.put(NFTA_TABLE_NAME, table)
             $0.put(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER)
         }
-        batch.add("hook \(interfaces.joined(separator: ", "))", NFT_MSG_NEWCHAIN) {
-            $0.put(NFTA_CHAIN_TABLE, table)
-            $0.put(NFTA_CHAIN_NAME, "ingress")
-            $0.put(NFTA_CHAIN_TYPE, "filter")
-            $0.nest(NFTA_CHAIN_HOOK) {
-                $0.put(NFTA_HOOK_HOOKNUM, UInt32(NF_NETDEV_INGRESS.rawValue))
-                $0.put(NFTA_HOOK_PRIORITY, UInt32(bitPattern: priority))
-                $0.nest(NFTA_HOOK_DEVS) {
-                    for interface in interfaces { $0.put(NFTA_DEVICE_NAME, interface) }
+        for interface in interfaces {
+            let chain = Chain(table: table, interface: interface)
+            addChain(&batch, chain)
+            for address in addresses {
+                addRule(&batch, chain) {
+                    $0.require(NFT_PAYLOAD_NETWORK_HEADER, at: 16, equals: bigEndian(address))
                 }
             }
-        }
-        for address in addresses {
-            addRule(&batch, table) {
-                $0.require(NFT_PAYLOAD_NETWORK_HEADER, at: 16, equals: bigEndian(address))
-            }
-        }
-        if looksUp {
-            addRule(&batch, table) {
-                $0.expression("fib") {
-                    $0.put(NFTA_FIB_DREG, NFT_REG_1)
-                    $0.put(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE)
-                    $0.put(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR)
+            if looksUp {
+                addRule(&batch, chain) {
+                    $0.expression("fib") {
+                        $0.put(NFTA_FIB_DREG, NFT_REG_1)
+                        $0.put(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE)
+                        $0.put(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR)
+                    }
+                    // RTN_LOCAL, in the host's byte order.
+                    $0.requireRegister(equals: bigEndian(UInt32(RTN_LOCAL).bigEndian))
                 }
-                // RTN_LOCAL, in the host's byte order.
-                $0.requireRegister(equals: bigEndian(UInt32(RTN_LOCAL).bigEndian))
             }
         }
         batch.finish()
         return batch
     }
 
+    /// The chain of one interface, as it is now: from Linux 6.16 on the kernel hooks one that is made
+    /// anew under its name, too, whose packets no worker may take yet.
+    private struct Chain {
+        let table: String
+        let interface: String
+        var name: String { "ingress-\(interface)" }
+        /// Of the interface, in the host's byte order.
+        let index: UInt32
+
+        init(table: String, interface: String) {
+            self.table = table
+            self.interface = interface
+            index = if_nametoindex(interface)
+        }
+    }
+
+    private static func addChain(_ batch: inout NetfilterBatch, _ chain: Chain) {
+        batch.add("hook \(chain.interface)", NFT_MSG_NEWCHAIN) {
+            $0.put(NFTA_CHAIN_TABLE, chain.table)
+            $0.put(NFTA_CHAIN_NAME, chain.name)
+            $0.put(NFTA_CHAIN_TYPE, "filter")
+            $0.nest(NFTA_CHAIN_HOOK) {
+                $0.put(NFTA_HOOK_HOOKNUM, UInt32(NF_NETDEV_INGRESS.rawValue))
+                $0.put(NFTA_HOOK_PRIORITY, UInt32(bitPattern: priority))
+                $0.nest(NFTA_HOOK_DEVS) { $0.put(NFTA_DEVICE_NAME, chain.interface) }
+            }
+        }
+    }
+
     /// Drops unfragmented IPv4 UDP packets to port 6081 without a VLAN tag that `isOurs` lets by.
     private static func addRule(
-        _ batch: inout NetfilterBatch, _ table: String, _ isOurs: (inout NetfilterBatch) -> Void
+        _ batch: inout NetfilterBatch, _ chain: Chain, _ isOurs: (inout NetfilterBatch) -> Void
     ) {
         batch.add("add a rule", NFT_MSG_NEWRULE, flags: NLM_F_CREATE | NLM_F_APPEND) {
-            $0.put(NFTA_RULE_TABLE, table)
-            $0.put(NFTA_RULE_CHAIN, "ingress")
+            $0.put(NFTA_RULE_TABLE, chain.table)
+            $0.put(NFTA_RULE_CHAIN, chain.name)
             $0.nest(NFTA_RULE_EXPRESSIONS) {
                 $0.expression("meta") {
                     $0.put(NFTA_META_DREG, NFT_REG_1)
@@ -106,6 +127,11 @@ public struct DropHook: ~Copyable {
                 $0.require(
                     NFT_PAYLOAD_TRANSPORT_HEADER, at: 2, equals: bigEndian(GeneveHeader.port))
                 isOurs(&$0)
+                $0.expression("meta") {
+                    $0.put(NFTA_META_DREG, NFT_REG_1)
+                    $0.put(NFTA_META_KEY, NFT_META_IIF)
+                }
+                $0.requireRegister(equals: bigEndian(chain.index.bigEndian))
                 // No worker takes what the frame does not address to this host alone.
                 $0.expression("meta") {
                     $0.put(NFTA_META_DREG, NFT_REG_1)
