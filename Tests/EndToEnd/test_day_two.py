@@ -96,8 +96,8 @@ def test_the_dashboard_asks_for_what_is_served(served, tmp_path):
     named = {name.removesuffix("_bucket") for query in queries
              for name in re.findall(r"(?:sluice|process)_\w+", query)}
     assert named - families == set()
-    # An emulated host has no allowances, so nothing shows their label.
-    labels = set(re.findall(r'[{,](\w+)="', served)) | {"instance", "kind"}
+    # An emulated host has no allowances and this one no configuration file: nothing shows their labels.
+    labels = set(re.findall(r'[{,](\w+)="', served)) | {"instance", "kind", "sha256"}
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
             assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= labels | {"rule", "endpoint", "verdict"}
@@ -148,7 +148,7 @@ def test_the_keys_of_the_configuration_exist():
     heads = {key.split(".")[0] for key in known if "." in key}
     named = {w.split(":")[0] for w in WORDS if re.match(rf"({'|'.join(heads)})\.[a-z.-]+", w)}
     assert named > {"flows.tcp-idle", "drain.timeout"}
-    assert {n for n in named if not n.endswith((".service", ".yaml"))} - known == set()
+    assert {n for n in named if not n.endswith((".service", ".yaml", ".conf"))} - known == set()
 
 
 def test_files_and_units_exist():

@@ -378,7 +378,7 @@ BEYOND_THE_SCHEMA = set(
     rule-name-terminal payload-escape port-backwards port-with-icmp rate-flows replace-fragment
     replace-grows-tcp replace-icmp source-leading-zero source-length steer-cpu
     busy-poll-on drain-hex interface-impossible merge-key mtu-hex mtu-octal mtu-plus
-    mtu-underscore port-octal port-quoted
+    mtu-underscore port-octal port-quoted processor
     """.split()
 )
 

@@ -503,7 +503,7 @@ struct DropHookTests {
                 #expect(text.contains("flags owner"))
                 #expect(text.contains("ap0") && text.contains("gw0"))
                 #expect(text.contains("0xa4d0002") && text.contains("0xa4d0001"))
-                #expect(text.split(separator: "\n").filter { $0.hasSuffix(" drop") }.count == 2)
+                #expect(text.split(separator: "\n").filter { $0.hasSuffix(" drop") }.count == 4)
                 #expect(!text.contains("fib"))
                 try Network.run("nft flush ruleset")
                 #expect(try rules().contains("flags owner"), "nobody else removes it")
