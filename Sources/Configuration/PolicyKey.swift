@@ -19,7 +19,10 @@ enum PolicyKey: String, CaseIterable {
     var help: String {
         switch self {
         case .default: "What becomes of a packet that no rule decides."
-        case .onError: "What becomes of a packet whose inner packet cannot be decoded."
+        case .onError:
+            "What becomes of a packet whose inner packet cannot be decoded. What is forwarded so is "
+                + "not inspected; Linux delivers two kinds of it: more than 8 IPv6 extension "
+                + "headers, and an IPv6 payload length of 0 without a jumbo option."
         case .onUnknownTCP:
             "TCP in mid-flow of which nothing was forwarded yet: evaluate lets the rules decide, "
                 + "drop drops it before them."

@@ -81,5 +81,12 @@ def test_no_other_program_takes_the_tcp_health_port_during_a_drain(fresh):
     assert program.wait() == 0
 
 
+@pytest.mark.parametrize("arguments", [["version"], ["check", "rules.yaml"]], ids=lambda a: a[0])
+def test_without_proc_the_program_reads_its_arguments(tmp_path, arguments):
+    (tmp_path / "rules.yaml").write_text("policy: {}\n")
+    script = 'mount -t tmpfs none /proc && exec "$@"'
+    run("unshare", "-m", "sh", "-c", script, "sh", BIN / "sluice", *arguments, cwd=tmp_path)
+
+
 def test_without_a_descriptor_the_program_reads_its_arguments():
     assert run("sh", "-c", 'ulimit -n 3; exec "$@"', "sh", BIN / "sluice", "version").stdout.startswith("sluice ")
