@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import BIN, PREFIX, ROOT, run, wait_until
+from lab import BIN, PREFIX, ROOT, run, wait_until, without_ours
 
 POLICY = "policy: { rules: [{ name: pings, match: { protocol: icmp }, action: drop }] }\n"
 
@@ -18,7 +18,7 @@ POLICY = "policy: { rules: [{ name: pings, match: { protocol: icmp }, action: dr
 def tool():
     """tools/lab under a name of its own, which a crash leaves to remove_leftovers."""
     name = f"{PREFIX}{os.getpid()}x"
-    environment = {**os.environ, "SLUICE_LAB": name, "SLUICE_BIN": str(BIN)}
+    environment = {**without_ours(os.environ), "SLUICE_LAB": name, "SLUICE_BIN": str(BIN)}
 
     def call(*arguments, check=True):
         return run(ROOT / "tools/lab", *arguments, env=environment, check=check)
