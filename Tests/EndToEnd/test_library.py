@@ -247,6 +247,7 @@ def test_the_size_histogram(size_histogram, fresh, emulator):
     assert program.stop() == 0
 
 
+@pytest.mark.skipif("SLUICE_EXAMPLES" not in os.environ, reason="a release build of its own: tools/test --deep")
 def test_an_examples_own_tests_pass(build):
     """As its author runs them, built in release so that what it measures is what it costs."""
     done = build.swift("DNSLifetime", "--disable-xctest", verb="test")

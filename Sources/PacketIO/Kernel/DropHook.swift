@@ -94,7 +94,8 @@ public struct DropHook: ~Copyable {
         init(table: String, interface: String) {
             self.table = table
             self.interface = interface
-            index = if_nametoindex(interface)
+            // Sound: the name is a C string for the call.
+            index = unsafe if_nametoindex(interface)
         }
     }
 

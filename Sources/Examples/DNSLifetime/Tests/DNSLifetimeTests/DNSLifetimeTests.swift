@@ -18,11 +18,12 @@ struct DNSLifetimeTests {
             PacketBuilder.udp(from: ends.0, 53, to: ends.1, 40_000, message))
     }
 
-    /// What comes back for `packet` when `inner` should be inside.
+    /// What comes back for `packet` when `inner` should be inside: one hop further.
     private static func turned(_ packet: PacketBuilder, _ inner: PacketBuilder) -> [UInt8] {
         var answer = packet
         answer.inner = inner.inner
         swap(&answer.source, &answer.destination)
+        answer.timeToLive -= 1
         return answer.bytes()
     }
 
