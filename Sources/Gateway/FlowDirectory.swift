@@ -153,7 +153,13 @@ public struct FlowDirectory: Sendable {
         return slot
     }
 
-    private mutating func remove(_ slot: Int) {
+    /// Whether the flow's idle time is not over yet.
+    public func isLive(_ slot: Int, at now: UInt64) -> Bool {
+        slots[slot].map { now &- $0.lastSeen <= $0.idle } ?? false
+    }
+
+    /// Ends a flow before its time.
+    public mutating func remove(_ slot: Int) {
         guard let flow = slots[slot] else { return }
         slotOfKey[HashedKey(flow.key)] = nil
         slotOfCookie[flow.header.cookie] = nil

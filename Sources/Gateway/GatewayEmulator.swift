@@ -22,6 +22,8 @@ public struct GatewayEmulator: Sendable {
         public var failover = Failover.noRebalance
         public var stickiness = Stickiness.fiveTuple
         public var outerChecksum = OuterChecksum.valid
+        /// Packets of lost TCP flows are answered by resets.
+        public var resetsTCP = false
         public var expectation = Behaviour.any
         public var window = WindowSettings()
         /// Cookies and source ports repeat for one seed.
@@ -62,6 +64,8 @@ public struct GatewayEmulator: Sendable {
         public var ignored: UInt64 = 0
         /// Packets of hosts longer than 8500 bytes.
         public var tooBig: UInt64 = 0
+        /// Resets handed to hosts; counted with `countReset`.
+        public var resets: UInt64 = 0
         /// Wrapped packets that the kernel refused to send; counted with `countRefused`.
         public var refused: UInt64 = 0
     }
@@ -120,6 +124,30 @@ public struct GatewayEmulator: Sendable {
         return true
     }
 
+    /// A TCP packet in mid-flow of a flow that is unknown, over, or stays on an unhealthy target: turns
+    /// it into the reset that GWLB answers, where that is asked for, and forgets the flow.
+    /// - Parameter view: as `wrap`.
+    /// - Returns: the reset, for the sender; nil when the packet is to be wrapped.
+    public mutating func reset(
+        _ view: PacketView, pair: Int, from side: Side, at now: UInt64
+    ) -> Delivery? {
+        guard settings.resetsTCP, let inner = InnerPacket(view, at: Encapsulation.overhead),
+            !inner.isLocalScope
+        else { return nil }
+        let slot = flows.slot(of: inner, endpoint: settings.endpoints[pair])
+        if let slot, flows.isLive(slot, at: now), !isStuck(slot) { return nil }
+        guard let length = TCPReset.answer(view, inner) else { return nil }
+        if let slot { flows.remove(slot) }
+        return Delivery(pair: pair, side: side, offset: inner.start, length: length)
+    }
+
+    /// Its target is unhealthy, and it stays there.
+    private func isStuck(_ slot: Int) -> Bool {
+        let target = flows[slot].target
+        return group.targets[target].state == .unhealthy
+            && group.route(current: target, hash: flows[slot].hash) == target
+    }
+
     /// Moves a flow away from an unhealthy target where that is asked for.
     private mutating func failOver(_ slot: Int) {
         let old = flows[slot].target
@@ -175,6 +203,7 @@ public struct GatewayEmulator: Sendable {
         return nil
     }
 
+    public mutating func countReset() { counters.resets += 1 }
     public mutating func countDelivered() { counters.delivered += 1 }
     public mutating func countRefused(_ packets: Int) { counters.refused += UInt64(packets) }
 

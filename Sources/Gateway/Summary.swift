@@ -17,6 +17,7 @@ extension GatewayEmulator {
             ("expected_drops", expectedDrops),
             ("lost_to_unhealthy", counters.lostToUnhealthy),
             ("flows", flowsCreated),
+            ("tcp_resets", counters.resets),
             ("ignored", counters.ignored),
             ("too_big", counters.tooBig),
             ("send_refused", counters.refused),

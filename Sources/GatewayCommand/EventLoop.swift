@@ -134,7 +134,11 @@ struct EventLoop: ~Copyable {
                 let total = Encapsulation.overhead + length
                 // Sound: the slot has room for overhead and what was read behind it.
                 let view = PacketView(unsafeBase: slot, count: total)
-                if emulator.wrap(view, pair: tun.port.pair, from: tun.port.side, at: now) {
+                if let reset = emulator.reset(
+                    view, pair: tun.port.pair, from: tun.port.side, at: now)
+                {
+                    sendBack(slot, reset)
+                } else if emulator.wrap(view, pair: tun.port.pair, from: tun.port.side, at: now) {
                     sender.add(
                         Frame(base: slot, length: Int32(total), room: Int32(slots.slotSize)))
                     filled += 1
@@ -144,6 +148,18 @@ struct EventLoop: ~Copyable {
             if report.refused > 0 { noteRefused(report.refused) }
             guard taken == Self.burst else { return }
             left -= taken
+        }
+    }
+
+    /// A reset, to the host that has sent the packet.
+    private mutating func sendBack(
+        _ packet: UnsafeMutableRawPointer, _ reset: GatewayEmulator.Delivery
+    ) {
+        let tun = tuns[reset.pair * 2 + reset.side.rawValue]
+        if tun.port.write(packet + reset.offset, count: reset.length) {
+            emulator.countReset()
+        } else {
+            undelivered += 1
         }
     }
 

@@ -50,6 +50,8 @@ struct GatewayCommand: ParsableCommand {
     var stickiness: String?
     @Option(help: "Outer UDP checksum sent: valid or zero (default valid).")
     var outerChecksum: String?
+    @Flag(help: "Answer TCP packets of lost flows by a reset, as GWLB does when told to.")
+    var tcpReset = false
     @Option(help: "What the appliance should do: any, reflect or blog (default any).")
     var expect: String?
     @Option(help: "Seconds after which a returned packet is late (default 3).")
@@ -124,6 +126,7 @@ struct GatewayCommand: ParsableCommand {
             ("outer-checksum", outerChecksum), ("expect", expect), ("late-after", lateAfter),
             ("json", json),
         ]
+        if tcpReset { raw.set("tcp-reset", ["true"], at: "--tcp-reset") }
         for case (let name, let text?) in singles { raw.set(name, [text], at: "--\(name)") }
         return raw
     }

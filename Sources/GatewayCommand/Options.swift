@@ -15,8 +15,8 @@ struct RawOptions {
     /// Names of flags and of keys in the file alike.
     static let names = [
         "a", "b", "listen", "target", "endpoint", "health", "health-port", "health-path",
-        "interval", "healthy", "unhealthy", "failover", "stickiness", "outer-checksum", "expect",
-        "late-after", "json",
+        "interval", "healthy", "unhealthy", "failover", "stickiness", "outer-checksum", "tcp-reset",
+        "expect", "late-after", "json",
     ]
 
     /// Those that take more than one value.
@@ -125,6 +125,9 @@ struct Options {
     private mutating func readBehaviour(_ reader: OptionReader) throws(Failure) {
         emulator.failover = try reader.choice("failover", default: .noRebalance)
         emulator.outerChecksum = try reader.choice("outer-checksum", default: .valid)
+        emulator.resetsTCP = try reader.one("tcp-reset", "true or false", default: false) {
+            Bool($0)
+        }
         emulator.expectation = try reader.choice("expect", default: .any)
         emulator.stickiness = try reader.one(
             "stickiness", "5, 3 or 2 (tuple)", default: .fiveTuple

@@ -1,5 +1,6 @@
 """sluice-gwlb judges what it gets back: right passes, each kind of wrong is counted."""
 
+import socket
 import time
 
 import pytest
@@ -12,7 +13,7 @@ FIRST, SECOND = "192.168.20.5", "192.168.20.6"
 GENEVE = 28  # offset of the Geneve header in the outer packet
 COOKIE = GENEVE + 36
 INNER = GENEVE + 40
-KEYS = "encapsulated delivered lost_to_unhealthy violations targets flows".split()
+KEYS = "encapsulated delivered lost_to_unhealthy tcp_resets violations targets flows".split()
 VIOLATIONS = """
     addresses ports geneve outer_checksum inner_checksum payload unexpected missing_drop duplicate
     reordered late
@@ -53,6 +54,26 @@ def test_a_right_answer_is_delivered(fresh, emulator, reflector):
     (target,) = verdict["targets"]
     assert (target["address"], target["state"]) == (FIRST, "healthy")
     assert (target["sent"], target["received"]) == (10, 10)
+
+
+def test_a_lost_connection_is_reset_when_asked_for(fresh, emulator, reflector):
+    """A load balancer that knows nothing of the connection: the client learns of it at once."""
+    reflector()
+    gwlb = emulator("--expect", "reflect")
+    with fresh.socket("a", (A4, 7000), socket.SOCK_STREAM) as server:
+        server.listen()
+        client = fresh.socket("b", kind=socket.SOCK_STREAM)
+        client.connect((A4, 7000))
+        gwlb.finish_clean()
+        gwlb = emulator("--expect", "reflect", "--tcp-reset")
+        client.sendall(b"anybody there?")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        client.close()
+        with fresh.socket("b", kind=socket.SOCK_STREAM) as another:
+            another.connect((A4, 7000))
+    verdict = gwlb.finish_clean()
+    assert verdict["tcp_resets"] >= 1
 
 
 def test_the_header_is_exactly_gwlbs(fresh, emulator, reflector):
