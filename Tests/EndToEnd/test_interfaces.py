@@ -11,6 +11,7 @@ from conftest import BACKENDS
 from gateway import _mac
 from lab import ADDRESS, GIVE_UP, ROOT, run, wait_until
 from packets import GATEWAY, fragments, geneve, next_port, outer, udp4
+from reloading import COUNT, DROP, reload, rules, start
 
 OURS, THEIRS = "192.168.30.5", "192.168.30.10"
 AFAR = "203.0.113.9"  # no interface's network
@@ -160,6 +161,17 @@ def test_an_interface_that_is_made_anew_is_served_again(fresh, cable, io, argume
         wait_until(lambda: fresh.health()[0] == 200, "and health knows")
     assert counted(fresh) == cable.sent, "nothing was lost uncounted"
     assert "serving eth" in program.text
+
+
+def test_rules_are_taken_over_while_an_interface_is_away(fresh, cable, control, config):
+    start(fresh, config(rules(DROP)), control, "--interface", "eth1")
+    cable.unplug()
+    wait_until(lambda: fresh.health()[0] == 503, "health says that it is away")
+    config(rules(COUNT))
+    done = reload(control)
+    assert done.returncode == 0, done.stderr
+    cable.plug()
+    wait_until(cable.answers, "it is served again")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--interface", "eth1")])

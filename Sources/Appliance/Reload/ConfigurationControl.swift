@@ -177,15 +177,16 @@ final class ConfigurationControl: Sendable {
 
     /// The settings with the MTU lowered to what the interfaces carry, unless it was asked for.
     private func fitted(_ options: RunOptions) throws(Failure) -> PathSettings {
-        let interfaces = try Interfaces.resolve(
-            named: options.interfaces, address: options.address)
+        // One that is away for now keeps no new policy out: health tells of it.
+        let interfaces = Interfaces.present(named: options.interfaces, address: options.address)
         var warnings: [String] = []
         let mtu = try Interfaces.fit(
             mtu: options.settings.mtu, isSet: options.mtuIsSet, interfaces: interfaces,
             warnings: &warnings)
         // Last, since the set of sources is memory that a snapshot must own.
         var settings = options.pathSettings
-        settings.mtu = mtu
+        settings.mtu =
+            interfaces.isEmpty && !options.mtuIsSet ? min(mtu, snapshot.settings.mtu) : mtu
         return settings
     }
 

@@ -33,6 +33,16 @@ enum Interfaces {
         return up.count == 1 ? [up[0].name] : []
     }
 
+    /// Those of them that are there and up now.
+    static func present(named: [String], address: UInt32) -> [String] {
+        // Sound: as above.
+        let up = named.filter {
+            unsafe if_nametoindex($0) != 0 && sluice_interface_flags($0) & Int32(IFF_UP) != 0
+        }
+        guard up.isEmpty == named.isEmpty else { return [] }
+        return (try? resolve(named: up, address: address)) ?? []
+    }
+
     private static func list() throws(Failure) -> [HostInterface] {
         do throws(IOFailure) {
             return try HostInterface.all()
