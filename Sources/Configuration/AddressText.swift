@@ -82,14 +82,10 @@ package enum AddressText {
     }
 
     private static func ipv6(_ text: some Collection<UInt8>) -> UInt128? {
-        guard text.count <= 45, text.allSatisfy({ $0 > 0 && $0 < 128 }) else { return nil }
-        var address = in6_addr()
-        let characters = text.map { CChar(bitPattern: $0) } + [0]
-        // Sound: the text ends with a zero, and inet_pton writes the one in6_addr that it is given.
-        guard unsafe inet_pton(AF_INET6, characters, &address) == 1 else { return nil }
-        return unsafe withUnsafeBytes(of: address) { bytes in
-            unsafe bytes.reduce(UInt128(0)) { $0 << 8 | UInt128($1) }
-        }
+        guard text.count <= 45,
+            let address = IPAddress(String(decoding: text, as: UTF8.self)), address.version == 6
+        else { return nil }
+        return UInt128(address.bits.high) << 64 | UInt128(address.bits.low)
     }
 
     package static func format(_ address: UInt128, isIPv6: Bool) -> String {

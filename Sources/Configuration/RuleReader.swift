@@ -4,7 +4,7 @@ import Wire
 
 /// Reads one rule of the list `rules`.
 struct RuleReader {
-    /// Where `@file` is looked up, with its slash.
+    /// Where `@file` is looked up.
     let folder: SetFolder
 
     private static let actions = ConfigField.oneOf(ActionWord.names)

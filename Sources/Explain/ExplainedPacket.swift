@@ -83,13 +83,7 @@ struct ExplainedPacket: Encodable {
     /// As much of the packet as can be read.
     private mutating func describe(_ outer: [UInt8], isGeneve: Bool) {
         var bytes = outer
-        var settings = PathSettings()
-        settings.requireAWSOptions = false
-        let (layout, problem) = withPacketView(&bytes) { view in
-            var layout = PacketLayout()
-            let problem = layout.parse(view, facts: [.headerVerified], settings: settings)
-            return (layout, problem)
-        }
+        let (layout, problem) = withPacketView(&bytes) { PacketLayout.explaining($0) }
         if isGeneve, layout.options.hasEndpoint {
             endpoint = EndpointID.format(layout.options.endpoint)
         }

@@ -34,7 +34,7 @@ struct FirstFragments {
             let packet = Packet(
                 endpoint: layout.options.endpoint, protocolNumber: layout.flowProtocol,
                 source: layout.source, destination: layout.destination,
-                identification: FirstFragments.identification(view, layout))
+                identification: FragmentPosition(view, layout).identification)
             return (packet, layout.isLaterFragment)
         }
         guard let (packet, isLater) = fragment else { return nil }
@@ -50,28 +50,23 @@ struct FirstFragments {
         let fared = first.isForwarded ? judgement.reason == nil : judgement.reason == .fragment
         return fared ? true : nil
     }
-
-    /// RFC 791 §3.1; RFC 8200 §4.5, behind the headers that may stand before it.
-    private static func identification(_ view: PacketView, _ layout: PacketLayout) -> UInt32 {
-        guard layout.version == 6 else { return UInt32(view.u16(layout.inner + 4)) }
-        var next = view.u8(layout.inner + 6)
-        var at = layout.inner + IPv6Header.length
-        while next != 44, IPv6ExtensionWalk.isExtension(next), at + 8 <= layout.innerEnd {
-            let length = (Int(view.u8(at + 1)) + 1) * 8
-            next = view.u8(at)
-            at += length
-        }
-        return at + 8 <= layout.innerEnd ? view.u32(at + 4) : 0
-    }
 }
 
 extension PacketLayout {
-    /// As much as can be read of a packet that is only told of; nil when that is not enough.
-    init?(explaining view: PacketView) {
-        self.init()
+    /// As much as can be read of a packet that is only told of, and what ended that; nil = nothing.
+    static func explaining(_ view: PacketView) -> (layout: PacketLayout, problem: DropReason?) {
         var settings = PathSettings()
         settings.requireAWSOptions = false
+        var layout = PacketLayout()
         // An answer's addresses are swapped: its sum is the same.
-        guard parse(view, facts: [.headerVerified], settings: settings) == nil else { return nil }
+        let problem = layout.parse(view, facts: [.headerVerified], settings: settings)
+        return (layout, problem)
+    }
+
+    /// Nil when not all of it can be read.
+    init?(explaining view: PacketView) {
+        let (layout, problem) = PacketLayout.explaining(view)
+        guard problem == nil else { return nil }
+        self = layout
     }
 }

@@ -100,7 +100,7 @@ public struct FlowDirectory: Sendable {
         let key = settings.stickiness.key(of: inner, endpoint: endpoint)
         let idle = inner.protocolNumber == IPProtocol.tcp ? settings.tcpIdle : settings.otherIdle
         if let slot = slotOfKey[HashedKey(key)] {
-            if now &- slots[slot]!.lastSeen <= slots[slot]!.idle {
+            if isLive(slot, at: now) {
                 slots[slot]!.lastSeen = now
                 slots[slot]!.idle = max(idle, slots[slot]!.idle)
                 return slot

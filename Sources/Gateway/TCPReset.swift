@@ -15,15 +15,14 @@ enum TCPReset {
         let data = max(0, inner.end - inner.transport - tcp.headerLength)
         let end = tcp.sequence &+ UInt32(data) &+ (tcp.flags & TCPFlag.fin != 0 ? 1 : 0)
         let hasACK = tcp.flags & TCPFlag.ack != 0
+        var reset = TCPHeader()
+        reset.sourcePort = tcp.destinationPort
+        reset.destinationPort = tcp.sourcePort
+        reset.sequence = hasACK ? tcp.acknowledgement : 0
+        reset.acknowledgement = hasACK ? 0 : end
+        reset.flags = hasACK ? TCPFlag.rst : TCPFlag.rst | TCPFlag.ack
         let at = writeIP(view, inner)
-        view.set16(at, tcp.destinationPort)
-        view.set16(at + 2, tcp.sourcePort)
-        view.set32(at + 4, hasACK ? tcp.acknowledgement : 0)
-        view.set32(at + 8, hasACK ? 0 : end)
-        view.set8(at + 12, UInt8(TCPHeader.minimumLength / 4) << 4)
-        view.set8(at + 13, hasACK ? TCPFlag.rst : TCPFlag.rst | TCPFlag.ack)
-        view.set16(at + 14, 0)
-        view.set32(at + 16, 0)
+        reset.write(to: view, at: at)
         var sum = InternetChecksum()
         sum.addPseudoHeader(
             of: view, at: inner.start, version: inner.version, IPProtocol.tcp,
@@ -40,31 +39,25 @@ enum TCPReset {
 
     /// A header without options, addresses swapped. Returns where TCP stands behind it.
     private static func writeIP(_ view: PacketView, _ inner: InnerPacket) -> Int {
-        let at = inner.start
         guard inner.version == 4 else {
-            for i in stride(from: 8, to: 24, by: 8) {
-                let word = view.u64(at + i)
-                view.set64(at + i, view.u64(at + i + 16))
-                view.set64(at + i + 16, word)
-            }
-            view.set32(at, 6 << 28)
-            view.set16(at + 4, UInt16(TCPHeader.minimumLength))
-            view.set8(at + 6, IPProtocol.tcp)
-            view.set8(at + 7, timeToLive)
-            return at + IPv6Header.length
+            var ip = IPv6Header()
+            ip.payloadLength = UInt16(TCPHeader.minimumLength)
+            ip.nextHeader = IPProtocol.tcp
+            ip.hopLimit = timeToLive
+            ip.source = inner.destination
+            ip.destination = inner.source
+            ip.write(to: view, at: inner.start)
+            return inner.start + IPv6Header.length
         }
-        let source = view.u32(at + 12)
-        view.set32(at + 12, view.u32(at + 16))
-        view.set32(at + 16, source)
-        view.set16(at, 0x4500)
-        view.set16(at + 2, UInt16(IPv4Header.minimumLength + TCPHeader.minimumLength))
-        view.set32(at + 4, 0x4000)
-        view.set8(at + 8, timeToLive)
-        view.set8(at + 9, IPProtocol.tcp)
-        view.set16(at + 10, 0)
-        var sum = InternetChecksum()
-        sum.add(view, at: at, count: IPv4Header.minimumLength)
-        view.set16(at + 10, sum.checksum)
-        return at + IPv4Header.minimumLength
+        var ip = IPv4Header()
+        ip.totalLength = UInt16(IPv4Header.minimumLength + TCPHeader.minimumLength)
+        ip.flagsAndOffset = 0x4000
+        ip.timeToLive = timeToLive
+        ip.protocolNumber = IPProtocol.tcp
+        ip.source = UInt32(inner.destination.low)
+        ip.destination = UInt32(inner.source.low)
+        ip.write(to: view, at: inner.start)
+        IPv4Header.writeChecksum(view, at: inner.start, length: IPv4Header.minimumLength)
+        return inner.start + IPv4Header.minimumLength
     }
 }

@@ -137,7 +137,7 @@ struct EventLoop: ~Copyable {
                 if let reset = emulator.reset(
                     view, pair: tun.port.pair, from: tun.port.side, at: now)
                 {
-                    sendBack(slot, reset)
+                    if hand(slot, to: reset) { emulator.countReset() }
                 } else if emulator.wrap(view, pair: tun.port.pair, from: tun.port.side, at: now) {
                     sender.add(
                         Frame(base: slot, length: Int32(total), room: Int32(slots.slotSize)))
@@ -148,18 +148,6 @@ struct EventLoop: ~Copyable {
             if report.refused > 0 { noteRefused(report.refused) }
             guard taken == Self.burst else { return }
             left -= taken
-        }
-    }
-
-    /// A reset, to the host that has sent the packet.
-    private mutating func sendBack(
-        _ packet: UnsafeMutableRawPointer, _ reset: GatewayEmulator.Delivery
-    ) {
-        let tun = tuns[reset.pair * 2 + reset.side.rawValue]
-        if tun.port.write(packet + reset.offset, count: reset.length) {
-            emulator.countReset()
-        } else {
-            undelivered += 1
         }
     }
 
@@ -186,22 +174,23 @@ struct EventLoop: ~Copyable {
                 let packet = base + index * slotSize
                 // Sound: the datagram lies in its slot.
                 let view = PacketView(unsafeBase: packet, count: length)
-                if let delivery = emulator.unwrap(view, at: now) { deliver(packet, delivery) }
+                if let delivery = emulator.unwrap(view, at: now), hand(packet, to: delivery) {
+                    emulator.countDelivered()
+                }
             }
             guard taken == Self.burst else { return }
             left -= taken
         }
     }
 
-    private mutating func deliver(
-        _ packet: UnsafeMutableRawPointer, _ delivery: GatewayEmulator.Delivery
-    ) {
+    /// Gives a host its packet; counts it when the device does not take it.
+    private mutating func hand(
+        _ packet: UnsafeMutableRawPointer, to delivery: GatewayEmulator.Delivery
+    ) -> Bool {
         let tun = tuns[delivery.pair * 2 + delivery.side.rawValue]
-        if tun.port.write(packet + delivery.offset, count: delivery.length) {
-            emulator.countDelivered()
-        } else {
-            undelivered += 1
-        }
+        let isTaken = tun.port.write(packet + delivery.offset, count: delivery.length)
+        if !isTaken { undelivered += 1 }
+        return isTaken
     }
 
     // ---- Health.

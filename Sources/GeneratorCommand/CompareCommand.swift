@@ -25,9 +25,7 @@ struct CompareCommand: ParsableCommand {
     var loss: String?
     @Option(help: "Turns of each (default 5).")
     var rounds: String?
-    @Option(
-        help:
-            "Where to write the result as JSON; - is standard output, which then has nothing else.")
+    @Option(help: ReportFile.help("result"))
     var json: String?
 
     /// The JSON.

@@ -1,3 +1,4 @@
+import ArgumentParser
 import CSluice
 import Generator
 import Glibc
@@ -9,6 +10,11 @@ struct ReportFile {
     private let path: String
     /// Nil: no report was asked for.
     private let file: UnsafeMutablePointer<FILE>?
+
+    /// Of the option that names it. - Parameter what: a word for the report.
+    static func help(_ what: String) -> ArgumentHelp {
+        "Where to write the \(what) as JSON; - is standard output, which then has nothing else."
+    }
 
     init(_ path: String?) throws(Failure) {
         self.path = path ?? ""

@@ -19,9 +19,7 @@ struct RunCommand: ParsableCommand {
     var duration: String?
     @Option(help: "How many packets to send.")
     var count: String?
-    @Option(
-        help:
-            "Where to write the report as JSON; - is standard output, which then has nothing else.")
+    @Option(help: ReportFile.help("report"))
     var json: String?
 
     mutating func run() throws {

@@ -17,9 +17,7 @@ struct SearchCommand: ParsableCommand {
     @OptionGroup var limits: SearchOptions
     @Option(help: "Looks for the rate with this loss instead of NDR and PDR: 0, 0.1%.")
     var loss: String?
-    @Option(
-        help:
-            "Where to write the result as JSON; - is standard output, which then has nothing else.")
+    @Option(help: ReportFile.help("result"))
     var json: String?
 
     mutating func run() throws {

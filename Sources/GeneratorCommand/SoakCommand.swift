@@ -20,9 +20,7 @@ struct SoakCommand: ParsableCommand {
     var duration: String?
     @Option(help: "Time of a line (default 10s).")
     var interval: String?
-    @Option(
-        help:
-            "Where to write the report as JSON; - is standard output, which then has nothing else.")
+    @Option(help: ReportFile.help("report"))
     var json: String?
 
     mutating func run() throws {

@@ -70,9 +70,9 @@ struct FragmentFate: BitwiseCopyable {
 }
 
 /// Where a fragment stands in its packet.
-struct FragmentPosition: BitwiseCopyable {
+package struct FragmentPosition: BitwiseCopyable {
     /// 16 bits of the IPv4 header (RFC 791 §3.1), or 32 of the IPv6 fragment header (RFC 8200 §4.5).
-    var identification: UInt32 = 0
+    package private(set) var identification: UInt32 = 0
     /// Bytes from the start of the part that is cut into fragments.
     var offset = 0
     var end = 0
@@ -80,33 +80,34 @@ struct FragmentPosition: BitwiseCopyable {
     var isLast = false
     /// The protocol (IPv4), or what the fragment header names as next.
     var next: UInt8 = 0
-}
 
-extension Packet {
-    /// - Precondition: it is a fragment.
-    var fragmentPosition: FragmentPosition {
-        var position = FragmentPosition()
+    /// - Precondition: the layout is that of a fragment in the view.
+    package init(_ view: PacketView, _ layout: PacketLayout) {
         guard layout.version == 6 else {
-            position.identification = UInt32(view.u16(layout.inner &+ 4))
-            position.offset = Int(view.u16(layout.inner &+ 6) & 0x1FFF) &* 8
-            position.isLast = view.u16(layout.inner &+ 6) & 0x2000 == 0
-            position.next = layout.protocolNumber
+            identification = UInt32(view.u16(layout.inner &+ 4))
+            offset = Int(view.u16(layout.inner &+ 6) & 0x1FFF) &* 8
+            isLast = view.u16(layout.inner &+ 6) & 0x2000 == 0
+            next = layout.protocolNumber
             let header = Int(view.u8(layout.inner) & 0x0F) &* 4
-            position.end = position.offset &+ layout.innerEnd &- layout.inner &- header
-            return position
+            end = offset &+ layout.innerEnd &- layout.inner &- header
+            return
         }
         guard
             let walk = IPv6ExtensionWalk(
                 view.prefix(layout.innerEnd), at: layout.inner &+ IPv6Header.length,
                 end: layout.innerEnd, nextHeader: view.u8(layout.inner &+ 6), limit: 8)
-        else { return position }
-        position.identification = view.u32(walk.fragmentHeader &+ 4)
-        position.offset = walk.fragmentOffset
-        position.end = position.offset &+ layout.innerEnd &- walk.fragmentHeader &- 8
-        position.isLast = !walk.moreFragments
-        position.next = walk.fragmentProtocol
-        return position
+        else { return }
+        identification = view.u32(walk.fragmentHeader &+ 4)
+        offset = walk.fragmentOffset
+        end = offset &+ layout.innerEnd &- walk.fragmentHeader &- 8
+        isLast = !walk.moreFragments
+        next = walk.fragmentProtocol
     }
+}
+
+extension Packet {
+    /// - Precondition: it is a fragment.
+    var fragmentPosition: FragmentPosition { FragmentPosition(view, layout) }
 
     /// A fragment that hides from the rules what they would look at: a first one too short for the
     /// transport header (RFC 1858 §3, RFC 7112 §5), or a later one that starts within that header.

@@ -11,7 +11,8 @@ public struct About: Codable, Sendable {
 
     public init() {
         func line(_ path: String) -> String {
-            HostFile.text(path)?.trimmingCharacters(in: .whitespacesAndNewlines) ?? "unknown"
+            let text = ProcFile.read(path).trimmingCharacters(in: .whitespacesAndNewlines)
+            return text.isEmpty ? "unknown" : text
         }
         date = Date().formatted(.iso8601)
         host = line("/proc/sys/kernel/hostname")

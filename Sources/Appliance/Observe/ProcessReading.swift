@@ -1,5 +1,6 @@
 import CSluice
 import Glibc
+import Support
 
 /// What the operating system says of this process.
 public struct ProcessReading: Sendable {

@@ -71,13 +71,7 @@ struct RuleLog {
     }
 
     private static func verdict(_ event: RuleEvent) -> String {
-        let word =
-            switch event.action {
-            case .none: "none"
-            case .forward: "forward"
-            case .drop: "drop"
-            }
-        return event.isDryRun ? "\(word) (dry run)" : word
+        "\(event.action)\(event.isDryRun ? " (dry run)" : "")"
     }
 
     private static func fields(_ event: RuleEvent, _ rule: String) -> Logger.Metadata {

@@ -1,4 +1,5 @@
 import Configuration
+import Support
 
 /// Where the cards of the interfaces are: their NUMA nodes and the CPUs that take their interrupts,
 /// as far as the host says. A virtual interface has neither.

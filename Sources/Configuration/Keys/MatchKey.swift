@@ -16,7 +16,7 @@ protocol MatchKey {
     static var schema: JSONValue { get }
     /// Nil where nothing is asked, and after noting what is wrong.
     ///
-    /// - Parameter folder: where `@file` is looked up, with its slash.
+    /// - Parameter folder: where `@file` is looked up.
     static func read(_ field: ConfigField, folder: SetFolder) -> Match.Condition?
 
     /// The condition in plain words.

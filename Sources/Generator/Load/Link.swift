@@ -132,9 +132,7 @@ enum AddressResolution {
 
     /// What the kernel's table has of `target` for good (`ip neigh … nud permanent`).
     static func permanentEntry(for target: UInt32, on interface: String) -> [UInt8]? {
-        HostFile.text("/proc/net/arp").flatMap {
-            permanentEntry(for: target, on: interface, in: $0)
-        }
+        permanentEntry(for: target, on: interface, in: ProcFile.read("/proc/net/arp"))
     }
 
     /// - Parameter table: proc_net_arp(5): address, type, flags, MAC address, mask, interface.

@@ -1,9 +1,9 @@
 import Glibc
 
 /// Small files of /proc, whole.
-enum ProcFile {
+public enum ProcFile {
     /// Empty when it cannot be read.
-    static func read(_ path: String) -> String {
+    public static func read(_ path: String) -> String {
         // Sound: the file stays open until the function returns, and fread is told the chunk's size.
         guard let file = unsafe fopen(path, "re") else { return "" }
         defer { unsafe fclose(file) }
